@@ -1,0 +1,15 @@
+"""Where files live that belong to no run: the cache and what the package ships."""
+
+import os
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """Features, fetched weights and generated data: `MMADAPTER_CACHE`, else `~/.cache/mmadapter`."""
+    return Path(os.environ.get("MMADAPTER_CACHE") or Path.home() / ".cache" / "mmadapter").expanduser()
+
+
+def assets_dir() -> Path:
+    """The embedded backbones and the published rows: inside an installed wheel, beside the package in a clone."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "assets", package.parent / "assets") if folder.is_dir())

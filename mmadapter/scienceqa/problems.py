@@ -1,0 +1,121 @@
+"""A ScienceQA problem, and a data set of them.
+
+Nothing here reads a file or knows a model. The unknown is None: a hint that is "" is known to be empty,
+a hint that is None is unknown, and so is every metadata field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mmadapter.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LETTERS = "ABCDE"
+"""ScienceQA's questions have one to five options."""
+
+
+class ImageSource(Protocol):
+    """Where an image's bytes are; nothing is read before `read` is called."""
+
+    @property
+    def where(self) -> str:
+        """The file (and row) that a message can name."""
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One question. Field names are those of `problems.json`."""
+
+    pid: str
+    split: str
+    """train, val or test."""
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    """0-based index of the right choice."""
+    hint: str | None = None
+    """The textual context; "" if there is none, None if that is unknown."""
+    image: ImageSource | None = None
+    """The question's own picture (ScienceQA's IMG)."""
+    choice_images: tuple[ImageSource, ...] = ()
+    """Pictures that are the options themselves; such a question counts as without image."""
+    grade: int | None = None
+    """1 to 12."""
+    subject: str | None = None
+    """natural science, social science or language science."""
+    topic: str | None = None
+    category: str | None = None
+    skill: str | None = None
+    task: str | None = None
+    lecture: str | None = None
+    solution: str | None = None
+    caption: str | None = None
+
+    @property
+    def has_text(self) -> bool | None:
+        """TXT: the hint is not empty; None where the hint is unknown."""
+        return None if self.hint is None else bool(self.hint)
+
+    @property
+    def has_image(self) -> bool:
+        """IMG: the question has its own picture."""
+        return self.image is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A broken problem that was left out because the user chose to skip and count."""
+
+    where: str
+    """File, pid and field."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Typed problems and the named splits over them.
+
+    `data["test"]` is the data set of that split alone, in the split file's order; iterating gives problems.
+    """
+
+    name: str
+    problems: Mapping[str, Problem]
+    """By pid, in reading order."""
+    splits: Mapping[str, tuple[str, ...]]
+    """pids by split name: train, val, test and any other the files define (minitrain, trainval, ...)."""
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    def __getitem__(self, split: str) -> Dataset:
+        """The problems of one split.
+
+        Raises:
+            UserError: no such split.
+        """
+        if split not in self.splits:
+            raise UserError(f"{self.name}: no split {split!r}; there are: {', '.join(self.splits) or 'none'}")
+        pids = self.splits[split]
+        return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, self.skipped)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.problems.values())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a problem, indexed by pid (see `mmadapter.scienceqa.frame`)."""
+        from mmadapter.scienceqa.frame import problems_frame
+
+        return problems_frame(self)
