@@ -1,0 +1,111 @@
+"""Everything that trains: adaption prompts P_l, gates g_l and the projection of the image features.
+
+Axes: B batch, C hidden size, H query heads, K adapter_len, L adapter_layers, F features of all scales together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
+"""The paper writes g, the authors' training code tanh(g), their inference code g."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """The shape of an adapter, as `adapter_config.json` holds it."""
+
+    hidden_size: int
+    """C of the frozen language model."""
+    num_heads: int
+    """H, its query heads."""
+    adapter_len: int = 10
+    """K of section 3.1, the number of adaption prompts in each adapted layer."""
+    adapter_layers: int = 30
+    """L, how many of the topmost layers get prompts."""
+    feature_sizes: tuple[int, ...] = ()
+    """C_m of each image scale; empty for the text-only adapter."""
+    projection_hidden: int = 64
+    """Width of the projection's hidden layer. 67 gives the paper's 1.79 M on LLaMA-7B with four scales of 1024."""
+    gate_activation: str = "tanh"
+
+
+class Adaption(NamedTuple):
+    """What an adapter gives to a batch, before any frozen weight is met."""
+
+    prompts: Float[Tensor, "L K C"]
+    gates: Float[Tensor, "L H"]
+    """After the activation."""
+    image_token: Float[Tensor, "B C"] | None
+    """I_p (Eq. 9), zero for a question without an image; None for the text-only adapter."""
+
+
+class Projection(nn.Module):
+    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP."""
+
+    def __init__(self, feature_sizes: tuple[int, ...], hidden: int, hidden_size: int) -> None:
+        super().__init__()
+        self.feature_sizes = feature_sizes
+        self.mlp = nn.Sequential(
+            nn.Linear(sum(feature_sizes), hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden_size),
+        )
+
+    def forward(self, image_features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
+        scales = image_features.split(self.feature_sizes, dim=-1)
+        return self.mlp(torch.cat([layer_norm(scale, scale.shape[-1:]) for scale in scales], dim=-1))
+
+
+class Adapter(nn.Module):
+    """Prompts, gates and, unless it is text-only, the projection; all in float32.
+
+    The prompts start at N(0, prompt_std), the gates at 0: at step 0 an adapted model is the frozen model.
+    """
+
+    def __init__(self, config: AdapterConfig, *, prompt_std: float = 1.0, seed: int = 0) -> None:
+        """
+        Args:
+            prompt_std: standard deviation of the initial prompts; 1 in the authors' code.
+            seed: of the initial prompts and projection; the prompts are the same with and without an image.
+        """
+        super().__init__()
+        self.config = config
+        layers, length, width = config.adapter_layers, config.adapter_len, config.hidden_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.prompts = nn.Parameter(torch.randn(layers, length, width) * prompt_std)
+            self.gates = nn.Parameter(torch.zeros(layers, config.num_heads))
+            self.projection = (
+                Projection(config.feature_sizes, config.projection_hidden, width)
+                if config.feature_sizes
+                else None
+            )
+
+    @property
+    def text_only(self) -> bool:
+        """Whether this is the paper's LLaMA-Adapter_T, which has no image token."""
+        return self.projection is None
+
+    def forward(
+        self,
+        image_features: Float[Tensor, "B F"] | None = None,
+        has_image: Bool[Tensor, " B"] | None = None,
+    ) -> Adaption:
+        """
+        Args:
+            image_features: raw features of all scales, concatenated; rows without an image are not read.
+            has_image: which rows have an image; all of them if None.
+        """
+        image_token = None
+        if self.projection is not None and image_features is not None:
+            image_token = self.projection(image_features)
+            if has_image is not None:
+                image_token = torch.where(has_image[:, None], image_token, 0.0)
+        return Adaption(self.prompts, GATE_ACTIVATIONS[self.config.gate_activation](self.gates), image_token)
