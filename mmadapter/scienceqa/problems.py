@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmadapter.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 LETTERS = "ABCDE"
 """ScienceQA's questions have one to five options."""
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Where an image's bytes are; nothing is read before `read` is called."""
 
@@ -114,7 +115,7 @@ class Dataset:
     def __iter__(self) -> Iterator[Problem]:
         return iter(self.problems.values())
 
-    def to_pandas(self) -> pd.DataFrame:
+    def to_pandas(self) -> pandas.DataFrame:
         """One row a problem, indexed by pid (see `mmadapter.scienceqa.frame`)."""
         from mmadapter.scienceqa.frame import problems_frame
 
