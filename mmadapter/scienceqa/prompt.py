@@ -18,9 +18,7 @@ LETTER_ANSWER_PREFIX = " The answer is ("
 """What every letter answer opens with: the letters are scored at the position after it."""
 
 
-def prompt_text(
-    question: str, hint: str | None, choices: Sequence[str], *, answer: AnswerKind = "letter"
-) -> str:
+def prompt_text(question: str, hint: str | None, choices: Sequence[str], *, answer: AnswerKind = "letter") -> str:
     """The prompt of one question, from "Question:" to "Answer:".
 
     A hint that is empty or unknown reads "N/A". A prompt that is too long for a model is the caller's to

@@ -1,0 +1,195 @@
+"""ScienceQA as its authors store it (lupantech/ScienceQA):
+
+    problems.json                       pid -> 14 fields
+    pid_splits.json                     split -> pids: train, val, test and selections from them
+    captions.json                       optional: {"captions": {pid: text}}
+    images/<split>/<pid>/image.png      the question's picture, where its field `image` names one
+    images/<split>/<pid>/choice_0.png   pictures that are the options (their problems have `image` null)
+
+Pictures are looked for, not opened: an `ImageFile` is read when its bytes are asked for. Nothing outside the
+folder is ever read, whatever names or links it contains.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.json_files import read_json_object, repeated_keys
+from mmadapter.scienceqa.problems import Dataset, Problem
+from mmadapter.scienceqa.records import (
+    SPLITS,
+    BrokenProblem,
+    BrokenProblems,
+    Fields,
+    OnError,
+    problem_from_fields,
+)
+
+MAX_IMAGE_BYTES = 1 << 26
+"""64 MiB in one picture file. ScienceQA's largest are below 1 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A picture that is a file of its own."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes:
+        """The encoded image; a UserError where it cannot be read or exceeds MAX_IMAGE_BYTES."""
+        try:
+            size = self.path.stat().st_size
+            if size > MAX_IMAGE_BYTES:
+                raise UserError(f"{self.path}: has {size:,} bytes, at most {MAX_IMAGE_BYTES:,} are read")
+            return self.path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+
+def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
+    """The problems of one folder, in the order of `problems.json`, and its splits, in the files' order.
+
+    Raises:
+        UserError: a file is missing or unreadable; with `on_error="stop"` also the first broken problem.
+    """
+    broken = BrokenProblems(on_error)
+    problems_file = folder / "problems.json"
+    raw_problems = read_json_object(problems_file)
+    splits = read_splits(folder / "pid_splits.json", broken)
+    split_of = {pid: split for split in SPLITS for pid in splits.get(split, ())}
+    captions = _captions(folder)
+    pictures = _Pictures(folder)
+
+    problems: dict[str, Problem] = {}
+    repeated_pids = set(repeated_keys(raw_problems))
+    for pid, raw in raw_problems.items():
+        with broken.caught():
+            where = f"{problems_file}: pid {pid}"
+            if pid in repeated_pids:
+                raise BrokenProblem(where, "occurs more than once")
+            if not isinstance(raw, dict):
+                raise BrokenProblem(where, "must be an object with the problem's fields")
+            fields = Fields(raw, where)
+            for field in repeated_keys(raw):
+                raise fields.broken(field, "occurs more than once")
+            problems[pid] = _problem(fields, pid, split_of, captions, pictures)
+
+    for name, pids in splits.items():
+        for pid in pids:
+            with broken.caught():
+                if pid not in raw_problems:
+                    raise BrokenProblem(f"{folder / 'pid_splits.json'}: {name}: pid {pid}", "no such problem")
+    known = {name: tuple(pid for pid in pids if pid in problems) for name, pids in splits.items()}
+    return Dataset(folder.name, problems, known, tuple(broken.skipped))
+
+
+def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]]:
+    """The lists of `pid_splits.json`. A pid that stands twice in a list, or in two of SPLITS, is broken;
+    where such problems are skipped its first place holds.
+    """
+    splits: dict[str, tuple[str, ...]] = {}
+    raw_splits = read_json_object(file)
+    for name in repeated_keys(raw_splits):
+        raise UserError(f"{file}: {name}: the list occurs more than once")
+    place: dict[str, str] = {}
+    for name, pids in raw_splits.items():
+        if not isinstance(pids, list) or not all(isinstance(pid, str) for pid in pids):
+            raise UserError(f"{file}: {name}: must be a list of pids, each a text")
+        kept: dict[str, None] = {}
+        for pid in pids:
+            with broken.caught():
+                if pid in kept:
+                    raise BrokenProblem(f"{file}: {name}: pid {pid}", "occurs more than once")
+                if name in SPLITS and place.setdefault(pid, name) != name:
+                    raise BrokenProblem(f"{file}: {name}: pid {pid}", f"is in {place[pid]} too")
+                kept[pid] = None
+        splits[name] = tuple(kept)
+    return splits
+
+
+def _problem(
+    fields: Fields, pid: str, split_of: Mapping[str, str], captions: Mapping[str, str], pictures: "_Pictures"
+) -> Problem:
+    split = fields.split()
+    if split_of.get(pid) != split:
+        listed = f"lists it under {split_of[pid]}" if pid in split_of else "does not list it"
+        raise fields.broken("split", f"is {split}, but pid_splits.json {listed}")
+    image, choice_images = pictures.of(fields, split, pid)
+    return problem_from_fields(
+        fields,
+        pid=pid,
+        split=split,
+        image=image,
+        choice_images=choice_images,
+        caption=captions.get(pid),
+    )
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    """By pid. The published file covers all of ScienceQA, so it may name pids that are not here."""
+    file = folder / "captions.json"
+    if not file.exists():
+        return {}
+    captions = read_json_object(file).get("captions")
+    if not isinstance(captions, dict):
+        raise UserError(f'{file}: must hold {{"captions": {{pid: text}}}}')
+    for pid, caption in captions.items():
+        if not isinstance(caption, str):
+            raise UserError(f"{file}: pid {pid}: the caption must be text")
+    return captions
+
+
+class _Pictures:
+    """The picture files below `images/`: one listing of each folder instead of a look-up per file."""
+
+    def __init__(self, folder: Path):
+        self._root = folder.resolve()
+        self._images = folder / "images"
+        self._folders: dict[str, dict[str, os.DirEntry[str]]] = {}
+        for split in SPLITS:
+            directory = self._images / split
+            if directory.is_dir():
+                if not self._inside(directory):
+                    raise UserError(f"{directory}: leads out of {folder}; copy the pictures into it")
+                with os.scandir(directory) as entries:
+                    self._folders[split] = {entry.name: entry for entry in entries if entry.is_dir()}
+
+    def of(self, fields: Fields, split: str, pid: str) -> tuple[ImageFile | None, tuple[ImageFile, ...]]:
+        """The problem's own picture, and its options' pictures by their number."""
+        files = self._listing(split, pid)
+        folder = self._images / split / pid
+        choice_images = tuple(
+            ImageFile(folder / name)
+            for name, entry in sorted(files.items())
+            if re.fullmatch(r"choice_\d\.png", name) and self._is_safe_file(entry)
+        )
+        name = fields.text_or_unknown("image")
+        if name is None:
+            return None, choice_images
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise fields.broken("image", f"is {name!r}, must be a plain file name such as image.png, or null")
+        if name not in files:
+            raise fields.broken("image", f"there is no file {folder / name}")
+        if not self._is_safe_file(files[name]):
+            raise fields.broken("image", f"{folder / name} is not a file inside the data folder")
+        return ImageFile(folder / name), choice_images
+
+    def _listing(self, split: str, pid: str) -> dict[str, os.DirEntry[str]]:
+        folder = self._folders.get(split, {}).get(pid)
+        if folder is None or (folder.is_symlink() and not self._inside(folder)):
+            return {}
+        with os.scandir(folder) as entries:
+            return {entry.name: entry for entry in entries}
+
+    def _is_safe_file(self, entry: os.DirEntry[str]) -> bool:
+        return entry.is_file() and (not entry.is_symlink() or self._inside(entry))
+
+    def _inside(self, path: os.PathLike[str]) -> bool:
+        return Path(path).resolve().is_relative_to(self._root)

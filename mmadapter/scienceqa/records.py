@@ -1,0 +1,185 @@
+"""One raw record to one typed problem, checked field by field; what happens to a broken one.
+
+Both storage forms (`layout`, `parquet`) bring their records here, so both refuse the same things in the same
+words. Field names and types are those of `problems.json`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import LETTERS, ImageSource, Problem, Skipped
+
+OnError = Literal["stop", "skip"]
+
+SPLITS = ("train", "val", "test")
+"""The three disjoint splits; any other list (minitest, trainval, ...) is a selection from them."""
+
+SUBJECTS = ("natural science", "social science", "language science")
+"""The paper's NAT, SOC and LAN."""
+
+MAX_TEXT = 100_000
+"""Characters in one field. ScienceQA's longest, a lecture, has about 3,000."""
+
+
+class BrokenProblem(UserError):
+    """One problem that cannot be used, where the rest can."""
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+class BrokenProblems:
+    """Stops at the first broken problem, or leaves it out and keeps it for the count."""
+
+    def __init__(self, on_error: OnError):
+        if on_error not in ("stop", "skip"):
+            raise UserError(f"on_error is {on_error!r}: choose stop or skip")
+        self._on_error = on_error
+        self.skipped: list[Skipped] = []
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Around the reading of one problem: what follows the break inside is not done."""
+        try:
+            yield
+        except BrokenProblem as broken:
+            if self._on_error == "stop":
+                raise UserError(f"{broken}\n  correct it, or leave it out with --on-error skip") from None
+            self.skipped.append(Skipped(broken.where, broken.reason))
+
+
+class Fields:
+    """The raw fields of one problem, checked as they are asked for."""
+
+    def __init__(self, raw: Mapping[str, object], where: str):
+        """`where` names the file and the problem for messages."""
+        self._raw = raw
+        self._where = where
+
+    def broken(self, field: str, reason: str) -> BrokenProblem:
+        return BrokenProblem(f"{self._where}: {field}", reason)
+
+    def value(self, field: str) -> object:
+        if field not in self._raw:
+            raise self.broken(field, "is missing")
+        return self._raw[field]
+
+    def text(self, field: str) -> str:
+        return self._text(field, self.value(field))
+
+    def text_or_unknown(self, field: str) -> str | None:
+        value = self.value(field)
+        return None if value is None else self._text(field, value)
+
+    def filled_text(self, field: str) -> str:
+        text = self.text(field)
+        if not text.strip():
+            raise self.broken(field, "is empty")
+        return text
+
+    def choices(self) -> tuple[str, ...]:
+        value = self.value("choices")
+        if not isinstance(value, list):
+            raise self.broken("choices", f"must be a list of texts, is {_json_type(value)}")
+        if not 1 <= len(value) <= len(LETTERS):
+            raise self.broken("choices", f"must be 1 to {len(LETTERS)}, are {len(value)}")
+        for index, choice in enumerate(value):
+            if not self._text(f"choices[{index}]", choice).strip():
+                raise self.broken(f"choices[{index}]", "is empty")
+        return tuple(value)
+
+    def answer(self, n_choices: int) -> int:
+        value = self.value("answer")
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.broken("answer", f"must be a whole number, is {_json_type(value)}")
+        if not 0 <= value < n_choices:
+            raise self.broken("answer", f"is {value}, the {n_choices} choices count from 0 to {n_choices - 1}")
+        return value
+
+    def split(self) -> str:
+        value = self.text("split")
+        if value not in SPLITS:
+            raise self.broken("split", f"is {value!r}, must be one of {', '.join(SPLITS)}")
+        return value
+
+    def grade(self) -> int | None:
+        """`"grade7"` is 7."""
+        value = self.text_or_unknown("grade")
+        if value is None:
+            return None
+        match = re.fullmatch(r"grade([1-9]|1[0-2])", value)
+        if match is None:
+            raise self.broken("grade", f"is {value!r}, must be grade1 to grade12, or null if unknown")
+        return int(match[1])
+
+    def subject(self) -> str | None:
+        value = self.text_or_unknown("subject")
+        if value is not None and value not in SUBJECTS:
+            raise self.broken("subject", f"is {value!r}, must be one of {', '.join(SUBJECTS)}, or null")
+        return value
+
+    def _text(self, field: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise self.broken(field, f"must be text, is {_json_type(value)}")
+        if len(value) > MAX_TEXT:
+            raise self.broken(field, f"has {len(value):,} characters, at most {MAX_TEXT:,} are read")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise self.broken(field, "is not valid Unicode (half of a surrogate pair)") from None
+        return value
+
+
+def problem_from_fields(
+    fields: Fields,
+    *,
+    pid: str,
+    split: str,
+    image: ImageSource | None,
+    choice_images: tuple[ImageSource, ...] = (),
+    caption: str | None = None,
+) -> Problem:
+    """The typed problem; its pictures, which each storage form keeps in its own way, are the caller's.
+
+    Raises:
+        BrokenProblem: a field is missing, of the wrong type or out of range.
+    """
+    choices = fields.choices()
+    return Problem(
+        pid=pid,
+        split=split,
+        question=fields.filled_text("question"),
+        choices=choices,
+        answer=fields.answer(len(choices)),
+        hint=fields.text_or_unknown("hint"),
+        image=image,
+        choice_images=choice_images,
+        grade=fields.grade(),
+        subject=fields.subject(),
+        topic=fields.text_or_unknown("topic"),
+        category=fields.text_or_unknown("category"),
+        skill=fields.text_or_unknown("skill"),
+        task=fields.text_or_unknown("task"),
+        lecture=fields.text_or_unknown("lecture"),
+        solution=fields.text_or_unknown("solution"),
+        caption=caption,
+    )
+
+
+def _json_type(value: object) -> str:
+    """What a JSON author calls it, with the value where it is short."""
+    name = {
+        type(None): "null",
+        bool: "true or false",
+        str: "text",
+        list: "a list",
+        dict: "an object",
+    }.get(type(value), "a number")
+    shown = repr(value)
+    return f"{name} ({shown})" if isinstance(value, (str, int, float)) and len(shown) <= 30 else name
