@@ -83,9 +83,7 @@ class Adapter(nn.Module):
             self.prompts = nn.Parameter(torch.randn(layers, length, width) * prompt_std)
             self.gates = nn.Parameter(torch.zeros(layers, config.num_heads))
             self.projection = (
-                Projection(config.feature_sizes, config.projection_hidden, width)
-                if config.feature_sizes
-                else None
+                Projection(config.feature_sizes, config.projection_hidden, width) if config.feature_sizes else None
             )
 
     @property

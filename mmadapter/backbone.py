@@ -1,0 +1,99 @@
+"""The frozen language model: found, loaded, and told from another.
+
+The embedded tiny LLaMA, a folder, a GGUF file and a hub id all come through `load_llm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
+from mmadapter.errors import UserError
+from mmadapter.paths import assets_dir
+from mmadapter.weights import SMOLLM2, find_smollm2
+
+_ARCHITECTURE = (
+    *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "vocab_size", "hidden_act", "rms_norm_eps", "rope_theta", "rope_parameters"),
+    *("tie_word_embeddings", "attention_bias"),
+)
+"""The fields of a configuration that decide what an adapter was trained on."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen decoder and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    """What the user called it: a hub id, a folder, a GGUF file or an embedded model."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, the first one first."""
+        return self.model.get_decoder().layers
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the configuration and the vocabulary: what tells whether an adapter fits."""
+        config = self.model.config.to_dict()
+        known = {name: config[name] for name in _ARCHITECTURE if config.get(name) is not None}
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        return hashlib.sha256(json.dumps([known, vocabulary], sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def bos(self) -> list[int]:
+        """The tokens that this model's own tokenizer puts before a text: [bos] or nothing."""
+        first = self.tokenizer("a").input_ids[:1]
+        return first if first == [self.tokenizer.bos_token_id] else []
+
+
+def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """Load a frozen decoder of transformers through its own classes.
+
+    Args:
+        name: an embedded model (`tiny-llama`), a folder in Hugging Face form, a `.gguf` file (de-quantised), or
+            a hub id. `HuggingFaceTB/SmolLM2-135M-Instruct` is taken from where `mmadapter.weights` finds it.
+
+    Raises:
+        UserError: nothing there, no network, or an architecture the adapter does not know.
+    """
+    found = resolve(name)
+    source = {"pretrained_model_name_or_path": str(found)}
+    if found.suffix == ".gguf" if isinstance(found, Path) else False:
+        source = {"pretrained_model_name_or_path": str(found.parent), "gguf_file": found.name}
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            **source, trust_remote_code=False, dtype=dtype, attn_implementation=ATTENTION_NAME
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--llm {name}: cannot load this language model: {reason}") from error
+    llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
+    for layer in llm.layers:
+        check_attention(layer.self_attn)
+    return llm
+
+
+def resolve(name: str) -> str | Path:
+    """The embedded model, existing path or hub id that a user's name for a backbone means."""
+    if name == SMOLLM2 and (gguf := find_smollm2()) is not None:
+        return gguf
+    if Path(name).exists():
+        return Path(name)
+    if "/" not in name and (assets_dir() / name).is_dir():
+        return assets_dir() / name
+    if name.endswith(".gguf") or name.startswith((".", "/", "~")):
+        raise UserError(f"--llm {name}: no such file or folder")
+    return name

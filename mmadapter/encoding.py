@@ -1,0 +1,102 @@
+"""From a problem to tokens: the prompt, and what each option would make the model say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mmadapter.backbone import LanguageModel
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import LETTERS, Problem
+from mmadapter.scienceqa.prompt import AnswerKind, letter_answer, prompt_text, text_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One problem as tokens. An answer is never cut; a prompt that is too long loses the middle of its hint."""
+
+    pid: str
+    prompt: list[int]
+    target: list[int]
+    """What training teaches after the prompt: the right answer and the end-of-text token."""
+    options: list[list[int]]
+    """What scoring compares after the prompt: answers up to their letter, or option texts with their end."""
+    answer: int
+    truncated: bool
+
+
+class Encoder:
+    """Tokenises problems for one language model and one form of answer."""
+
+    def __init__(self, llm: LanguageModel, answer: AnswerKind, max_tokens: int = 512) -> None:
+        """
+        Args:
+            max_tokens: bound on prompt and longest option together.
+        """
+        self.llm, self.answer, self.max_tokens = llm, answer, max_tokens
+        self._anchor = self._ids("Answer:")
+        self._targets: dict[str, list[int]] = {}
+        letters = [self._target(letter_answer(index)) for index in range(len(LETTERS))]
+        differ = [at for at, tokens in enumerate(zip(*letters, strict=False)) if len(set(tokens)) > 1]
+        self._scored = None
+        """Tokens of an answer that are compared: all (None), or up to the letter where only that one differs."""
+        if answer == "letter" and len(differ) == 1 and len({*map(len, letters)}) == 1:
+            self._scored = differ[0] + 1
+
+    def __call__(self, problems: Iterable[Problem]) -> list[Encoded]:
+        """Encode problems, in order.
+
+        Raises:
+            UserError: a problem does not fit `max_tokens` even without its hint.
+        """
+        problems = list(problems)
+        texts = [prompt_text(p.question, p.hint, p.choices, answer=self.answer) for p in problems]
+        prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
+        return [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]
+
+    def _encode(self, problem: Problem, prompt: list[int]) -> Encoded:
+        targets = [self._target(text) for text in self.answers(problem.choices)]
+        room = self.max_tokens - len(self.llm.bos) - max(map(len, targets))
+        truncated = len(prompt) > room
+        if truncated:
+            prompt = self._shortened(problem, room)
+        options = [target[: self._scored] for target in targets]
+        prompt = self.llm.bos + prompt
+        return Encoded(problem.pid, prompt, targets[problem.answer], options, problem.answer, truncated)
+
+    def answers(self, choices: Sequence[str]) -> list[str]:
+        """The text the model is taught for each option."""
+        if self.answer == "letter":
+            return [letter_answer(index) for index in range(len(choices))]
+        return [text_answer(choice) for choice in choices]
+
+    def _target(self, text: str) -> list[int]:
+        """Tokens of an answer as they follow "Answer:", and the end-of-text token."""
+        if text not in self._targets:
+            whole = self._ids("Answer:" + text)
+            if whole[: len(self._anchor)] != self._anchor:
+                raise UserError(f"{self.llm.name}: this tokenizer joins 'Answer:' with the answer {text!r}")
+            self._targets[text] = [*whole[len(self._anchor) :], self.llm.tokenizer.eos_token_id]
+        return self._targets[text]
+
+    def _shortened(self, problem: Problem, room: int) -> list[int]:
+        """The prompt with as many words of its hint, first and last ones, as fit into `room` tokens."""
+        words = (problem.hint or "").split(" ")
+        fitting, low, high = None, 0, len(words)
+        while low < high:  # bisection for the largest number of words that fits
+            kept = (low + high) // 2
+            hint = " ".join([*words[: (kept + 1) // 2], "...", *words[len(words) - kept // 2 :]])
+            ids = self._ids(prompt_text(problem.question, hint, problem.choices, answer=self.answer))
+            if len(ids) <= room:
+                fitting, low = ids, kept + 1
+            else:
+                high = kept
+        if fitting is None:
+            raise UserError(
+                f"problem {problem.pid}: question and options do not fit into {self.max_tokens} tokens "
+                "even without the hint; raise --max-tokens"
+            )
+        return fitting
+
+    def _ids(self, text: str) -> list[int]:
+        return self.llm.tokenizer(text, add_special_tokens=False).input_ids

@@ -1,0 +1,157 @@
+"""Where the frozen language model, the frozen image tower and the adapter meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption
+from mmadapter.adapter.attention import attach, project_prompts
+from mmadapter.adapter.weights import load_adapter, save_adapter
+from mmadapter.backbone import LanguageModel, load_llm
+from mmadapter.errors import UserError
+from mmadapter.vision.towers import ImageTower, load_tower
+
+
+class MultimodalAdapter:
+    """An adapter on a frozen decoder and, unless it is text-only, a frozen image tower.
+
+    Several of them can share one `LanguageModel`: the prompts hang on it only inside `prompted`.
+    """
+
+    def __init__(self, llm: LanguageModel, adapter: Adapter, tower: ImageTower | None = None) -> None:
+        """
+        Raises:
+            UserError: more adapter layers than the language model has, or a tower of another kind.
+        """
+        config = adapter.config
+        total = len(llm.layers)
+        if not 1 <= config.adapter_layers <= total:
+            raise UserError(
+                f"adapter_layers is {config.adapter_layers}, but {llm.name} has {total} layers: choose 1 to {total}"
+            )
+        if tower is not None and tower.feature_sizes != config.feature_sizes:
+            raise UserError(
+                f"{tower.name}: its features have sizes {tower.feature_sizes}, the adapter's {config.feature_sizes}"
+            )
+        self.llm, self.adapter, self.tower = llm, adapter.to(llm.model.device), tower
+
+    @classmethod
+    def build(
+        cls,
+        llm: LanguageModel | str,
+        clip: ImageTower | str | None,
+        *,
+        adapter_len: int = 10,
+        adapter_layers: int = 30,
+        scales: int = 4,
+        projection_hidden: int = 64,
+        prompt_std: float = 1.0,
+        seed: int = 0,
+    ) -> MultimodalAdapter:
+        """A new adapter: prompts from N(0, prompt_std), gates 0.
+
+        Args:
+            llm: a loaded language model, or a name for `load_llm`.
+            clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
+            scales: M, the number of depths at which a tower given by name is read.
+        """
+        llm = load_llm(llm) if isinstance(llm, str) else llm
+        tower = load_tower(clip, scales=scales) if isinstance(clip, str) else clip
+        config = AdapterConfig(
+            hidden_size=llm.model.config.hidden_size,
+            num_heads=llm.model.config.num_attention_heads,
+            adapter_len=adapter_len,
+            adapter_layers=adapter_layers,
+            feature_sizes=tower.feature_sizes if tower is not None else (),
+            projection_hidden=projection_hidden,
+        )
+        return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower)
+
+    @contextmanager
+    def prompted(self, adaption: Adaption) -> Iterator[None]:
+        """Within it, every forward of the language model sees the adaption prompts.
+
+        Keys and values of the prompts are computed once, on entry, and live until exit, whatever happens inside:
+        nothing is left behind that a later training step could mistake for its own.
+        """
+        adapted = [layer.self_attn for layer in self.llm.layers[-len(adaption.prompts) :]]
+        try:
+            for attention, prompts, gate in zip(adapted, adaption.prompts, adaption.gates, strict=True):
+                attach(attention, project_prompts(attention, prompts, gate, adaption.image_token))
+            yield
+        finally:
+            for attention in adapted:
+                attach(attention, None)
+
+    def logits(
+        self,
+        adaption: Adaption,
+        input_ids: Int[Tensor, "B T"],
+        read: tuple[Int[Tensor, " R"], Int[Tensor, " R"]],
+        *,
+        position_ids: Int[Tensor, "B T"] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Float[Tensor, "R V"]:
+        """Next-token logits, in float32, at the positions that are read and nowhere else.
+
+        Args:
+            input_ids: padded on the right: under a causal kernel no token sees its padding, so no mask is needed.
+            read: rows and columns of `input_ids`.
+            attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
+        """
+        with self.prompted(adaption):
+            hidden = self.llm.model.get_decoder()(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+            ).last_hidden_state
+        return self.llm.model.get_output_embeddings()(hidden[read]).float()
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Names and hashes of both frozen models, by which a saved adapter knows where it belongs."""
+        tower = self.tower
+        return {
+            "llm": self.llm.name,
+            "llm_fingerprint": self.llm.fingerprint,
+            "clip": tower.name if tower else None,
+            "clip_fingerprint": tower.fingerprint if tower else None,
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `adapter.safetensors` (float32, a few megabytes) and `adapter_config.json`."""
+        save_adapter(self.adapter, self.identity, Path(folder))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        llm: LanguageModel | None = None,
+        tower: ImageTower | None = None,
+    ) -> MultimodalAdapter:
+        """Load an adapter and, where they are not given, the backbones that it names.
+
+        Raises:
+            UserError: not an adapter folder, tensors that do not fit its configuration, or another backbone
+                than the adapter was trained on.
+        """
+        adapter, identity = load_adapter(Path(folder))
+        llm = llm or load_llm(identity["llm"])
+        if tower is None and not adapter.text_only:
+            tower = load_tower(identity["clip"], scales=len(adapter.config.feature_sizes))
+        model = cls(llm, adapter, None if adapter.text_only else tower)
+        for part in ("llm", "clip"):
+            saved, present = identity[f"{part}_fingerprint"], model.identity[f"{part}_fingerprint"]
+            if saved != present:
+                raise UserError(
+                    f"{folder}: this adapter was trained on {identity[part]} (configuration {saved}), "
+                    f"not on {model.identity[part]} ({present}): give the backbone that it names"
+                )
+        return model

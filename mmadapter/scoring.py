@@ -1,0 +1,178 @@
+"""From tokens to answers: the likelihood of every option in one forward a question, or greedy generation.
+
+Axes: B batch, T tokens, R positions read, F features, V vocabulary.
+
+A question is one row. What its options share follows the prompt once; where they part, each option's own tokens
+are a branch that sees the prompt and itself, at positions that count on from the shared part:
+
+    Answer: The answer is (    | letters part here: one position is read, and no branch token is computed
+    Answer: | a blue | a green | option texts: the tokens of each branch are summed
+
+Letters end where they differ, so their branches are empty; option texts are compared over all their tokens, the
+end-of-text token included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from mmadapter.adapter.adapter import Adaption
+from mmadapter.encoding import Encoded
+from mmadapter.model import MultimodalAdapter
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of a data set's images, and which problem has which."""
+
+    features: Float[Tensor, "N F"]
+    row: dict[str, int]
+    """Row of `features` by pid; a problem without an image is not in it."""
+
+    def of(self, pids: Sequence[str]) -> tuple[Float[Tensor, "B F"], Bool[Tensor, " B"]]:
+        """Features of these problems (zeros where one has no image), and which have one."""
+        has_image = torch.tensor([pid in self.row for pid in pids])
+        features = torch.zeros(len(pids), self.features.shape[1])
+        if has_image.any():
+            features[has_image] = self.features[[self.row[pid] for pid in pids if pid in self.row]]
+        return features, has_image
+
+
+def adaption_of(model: MultimodalAdapter, images: ImageFeatures | None, batch: Sequence[Encoded]) -> Adaption:
+    """The adapter's prompts, gates and, for a multimodal one, the image token of each question of a batch."""
+    if model.adapter.text_only:
+        return model.adapter()
+    features, has_image = images.of([question.pid for question in batch])
+    device = model.llm.model.device
+    return model.adapter(features.to(device), has_image.to(device))
+
+
+def answer_loss(model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]) -> Float[Tensor, ""]:
+    """Summed cross-entropy, in nats, of the answer tokens of a batch; nothing else is computed at the head."""
+    rows = [torch.tensor(question.prompt + question.target[:-1]) for question in batch]
+    row = [index for index, question in enumerate(batch) for _ in question.target]
+    column = [len(question.prompt) - 1 + offset for question in batch for offset in range(len(question.target))]
+    device = model.llm.model.device
+    read = torch.tensor(row, device=device), torch.tensor(column, device=device)
+    target = torch.tensor([token for question in batch for token in question.target], device=device)
+    logits = model.logits(adaption, pad_sequence(rows, batch_first=True).to(device), read)
+    return cross_entropy(logits, target, reduction="sum")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One question laid out for scoring."""
+
+    tokens: list[int]
+    positions: list[int]
+    branch: list[int]
+    """0 for what all options share, then 1 + option."""
+    reads: list[tuple[int, int, int]]
+    """(option, column whose next token it is, token) of every token that is scored."""
+
+
+def _layout(question: Encoded) -> _Row:
+    shared = _common_prefix(question.options)
+    start = len(question.prompt) + len(shared)
+    row = _Row(question.prompt + shared, list(range(start)), [0] * start, [])
+    for option, tokens in enumerate(question.options):
+        branch = tokens[len(shared) :]
+        columns = [start - 1, *range(len(row.tokens), len(row.tokens) + len(branch) - 1)]
+        row.reads.extend(zip([option] * len(branch), columns, branch, strict=True))
+        row.tokens.extend(branch[:-1])
+        row.positions.extend(range(start, start + len(branch) - 1))
+        row.branch.extend([option + 1] * (len(branch) - 1))
+    return row
+
+
+@torch.no_grad()
+def option_log_likelihoods(
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+) -> list[Float[Tensor, " options"]]:
+    """Log-likelihood of each option of each question, exact over all its tokens that others do not share."""
+    rows = [_layout(question) for question in batch]
+    device = model.llm.model.device
+    tokens = pad_sequence([torch.tensor(row.tokens) for row in rows], batch_first=True).to(device)
+    positions = attention_mask = None
+    if any(branch for row in rows for branch in row.branch):
+        positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(device)
+        branch = pad_sequence([torch.tensor(row.branch) for row in rows], batch_first=True).to(device)
+        attention_mask = _tree_mask(branch)
+    cells = sorted({(index, column) for index, row in enumerate(rows) for _, column, _ in row.reads})
+    read = tuple(torch.tensor(part, device=device) for part in zip(*cells, strict=True))
+    logits = model.logits(adaption, tokens, read, position_ids=positions, attention_mask=attention_mask)
+    log_probabilities = logits.log_softmax(dim=-1).cpu()
+    where = {cell: index for index, cell in enumerate(cells)}
+    scores = []
+    for index, (row, question) in enumerate(zip(rows, batch, strict=True)):
+        score = torch.zeros(len(question.options), dtype=torch.float64)
+        for option, column, token in row.reads:
+            score[option] += log_probabilities[where[index, column], token].double()
+        scores.append(score)
+    return scores
+
+
+def _tree_mask(branch: Tensor) -> Bool[Tensor, "B 1 T T"]:
+    """Which token sees which: earlier ones, of the shared part or of its own branch."""
+    steps = torch.arange(branch.shape[1], device=branch.device)
+    causal = steps[:, None] >= steps[None, :]
+    visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
+    return (causal & visible)[:, None]
+
+
+def _common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """What all options start with; never a whole option, so that each has a token to be told by."""
+    prefix = []
+    for tokens in zip(*(sequence[:-1] for sequence in sequences), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        prefix.append(tokens[0])
+    return prefix
+
+
+@torch.no_grad()
+def greedy_answers(
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], max_new_tokens: int
+) -> list[str]:
+    """Greedily generated text after each prompt. Prompts are projected once, not once a step."""
+    tokenizer, llm = model.llm.tokenizer, model.llm.model
+    width = max(len(question.prompt) for question in batch)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    padded = [[pad] * (width - len(question.prompt)) + question.prompt for question in batch]
+    mask = [[0] * (width - len(question.prompt)) + [1] * len(question.prompt) for question in batch]
+    with model.prompted(adaption):
+        tokens = llm.generate(
+            input_ids=torch.tensor(padded, device=llm.device),
+            attention_mask=torch.tensor(mask, device=llm.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=pad,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    return tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
+
+
+def length_batches(questions: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
+    """Indices of questions of similar length, longest first, at most `max_tokens` padded tokens a batch."""
+
+    def length(index: int) -> int:
+        return len(questions[index].prompt) + sum(map(len, questions[index].options))
+
+    batch: list[int] = []
+    for index in sorted(range(len(questions)), key=length, reverse=True):
+        if batch and (len(batch) + 1) * length(batch[0]) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
