@@ -99,7 +99,7 @@ def _hub_folder() -> Path:
 
 
 def _demo_folder() -> Path:
-    """The generated demo, written on first use, whole or not at all: an interruption leaves no part."""
+    """The generated demo, written on first use; one that is there is never touched: others may be reading it."""
     folder = cache_dir() / DEMO_FOLDER
     if not folder.exists():
         from mmadapter.demo import write_demo
@@ -111,7 +111,7 @@ def _demo_folder() -> Path:
             try:
                 unfinished.rename(folder)
             except OSError:
-                if not folder.exists():  # otherwise another process was faster, with the same bytes
+                if not folder.exists():  # another process was faster otherwise, with the same bytes
                     raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)

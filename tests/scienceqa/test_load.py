@@ -1,0 +1,141 @@
+"""Which reader, which folder first, and what happens where there is nothing to read."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import mmadapter.demo
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.load import DEMO_FOLDER, load_dataset
+
+
+def test_each_folder_has_its_own_form(tmp_path, record, write_layout, write_parquet):
+    write_layout(tmp_path / "layout", {"8": record()})
+    write_parquet(tmp_path / "hub", {"9": record()})
+    data = load_dataset("scienceqa", [tmp_path / "layout", str(tmp_path / "hub")])
+    assert list(data.problems) == ["8", "train-0"]
+    assert data.splits["train"] == ("8", "train-0")
+    assert list(load_dataset("scienceqa", str(tmp_path / "hub")).problems) == ["train-0"]
+
+
+def test_the_first_folder_that_holds_a_pid_wins(tmp_path, record, write_layout):
+    first = {"3": record(hint="first"), "1": record(hint="first")}
+    second = {"1": record(hint="second"), "2": record(hint="second"), "3": record(hint="second")}
+    write_layout(tmp_path / "a", first, splits={"train": ["3", "1"], "minitrain": ["1"]})
+    write_layout(tmp_path / "b", second, splits={"train": ["1", "2", "3"], "minitrain": ["3"], "own": ["2"]})
+    data = load_dataset("scienceqa", [tmp_path / "a", tmp_path / "b"])
+    assert {pid: problem.hint for pid, problem in data.problems.items()} == {
+        "3": "first",
+        "1": "first",
+        "2": "second",
+    }
+    assert data.splits == {"train": ("3", "1", "2"), "minitrain": ("1", "3"), "own": ("2",)}
+
+
+def test_a_pid_in_two_splits_of_two_folders(tmp_path, record, write_layout):
+    write_layout(tmp_path / "a", {"1": record(), "2": record()})
+    write_layout(tmp_path / "b", {"1": record(split="test")})
+    folders = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(UserError, match=r"b: pid 1: split: is test here, but train in .*a"):
+        load_dataset("scienceqa", folders)
+    data = load_dataset("scienceqa", folders, on_error="skip")
+    assert data.splits == {"train": ("2",), "val": (), "test": ()}
+    assert len(data.skipped) == 1
+
+
+def test_what_is_skipped_in_one_folder_is_counted_and_taken_from_the_next(tmp_path, record, write_layout):
+    write_layout(tmp_path / "a", {"1": record(answer=9)}, splits={"train": ["1"]})
+    write_layout(tmp_path / "b", {"1": record()})
+    data = load_dataset("scienceqa", [tmp_path / "a", tmp_path / "b"], on_error="skip")
+    assert data.problems["1"].answer == 1
+    assert [skipped.reason for skipped in data.skipped] == ["is 9, the 3 choices count from 0 to 2"]
+
+
+def test_no_such_data_set():
+    with pytest.raises(UserError, match="no data set 'vqa': choose demo or scienceqa"):
+        load_dataset("vqa")
+
+
+def test_nothing_there(tmp_path):
+    for folder, found in [(tmp_path, "no problems.json"), (tmp_path / "x", "no such folder")]:
+        with pytest.raises(UserError, match=f"no ScienceQA problems at {folder}: {found}"):
+            load_dataset("scienceqa", folder)
+    with pytest.raises(UserError, match="empty list"):
+        load_dataset("scienceqa", [])
+
+
+@pytest.fixture
+def generator(monkeypatch, tmp_path, record, write_layout):
+    """A stand-in for the demo's generator, and the cache folder; counts its calls."""
+    monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path / "cache"))
+    calls = []
+
+    def write_demo(folder, seed):
+        calls.append(seed)
+        write_layout(folder, {"1": record()})
+
+    monkeypatch.setattr(mmadapter.demo, "write_demo", write_demo, raising=False)
+    return calls
+
+
+def test_the_demo_is_generated_once(generator, tmp_path):
+    for _ in range(2):
+        assert list(load_dataset("demo").problems) == ["1"]
+    assert generator == [0]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DEMO_FOLDER]
+
+
+def test_an_interrupted_demo_leaves_nothing(generator, tmp_path, monkeypatch):
+    def interrupted(folder, seed):
+        (folder / "problems.json").write_text("{")
+        raise KeyboardInterrupt
+
+    complete = mmadapter.demo.write_demo
+    monkeypatch.setattr(mmadapter.demo, "write_demo", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset("demo")
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(mmadapter.demo, "write_demo", complete)
+    assert len(load_dataset("demo")) == 1
+
+
+def test_a_faster_process_is_no_error(generator, monkeypatch, tmp_path):
+    def overtaken(folder, seed, write=mmadapter.demo.write_demo):
+        write(folder, seed)
+        write(tmp_path / "cache" / DEMO_FOLDER, seed)
+
+    monkeypatch.setattr(mmadapter.demo, "write_demo", overtaken)
+    assert len(load_dataset("demo")) == 1
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DEMO_FOLDER]
+
+
+def test_a_demo_of_ones_own(tmp_path, record, write_layout):
+    data = load_dataset("demo", write_layout(tmp_path, {"1": record()}))
+    assert (data.name, len(data)) == ("demo", 1)
+
+
+def in_a_new_process(code: str) -> str:
+    """Its output; without the type checks that this process runs with."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_ten_thousand_problems_in_two_seconds(tmp_path, record, write_layout):
+    folder = write_layout(tmp_path, {"0": record()})
+    text = json.dumps(record(lecture="x" * 2_000))
+    problems = ", ".join(f'"{n}": {text}' for n in range(10_000))
+    (folder / "problems.json").write_text(f"{{{problems}}}")
+    (folder / "pid_splits.json").write_text(json.dumps({"train": [str(n) for n in range(10_000)]}))
+    output = in_a_new_process(
+        "import time\nfrom mmadapter.scienceqa.load import load_dataset\nstart = time.process_time()\n"
+        f"print(len(load_dataset('scienceqa', {str(folder)!r})), time.process_time() - start)"
+    )
+    count, seconds = output.split()
+    assert int(count) == 10_000
+    assert float(seconds) < 2
+
+
+def test_reading_needs_no_heavy_library():
+    code = "import sys, mmadapter.scienceqa.load; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
+    assert in_a_new_process(code).strip() == "set()"
