@@ -111,7 +111,7 @@ def _demo_folder() -> Path:
             try:
                 unfinished.rename(folder)
             except OSError:
-                if not folder.exists():  # another process was faster otherwise, with the same bytes
+                if not folder.exists():  # if it does, another process was faster, with the same bytes
                     raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
