@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
 from mmadapter.errors import UserError
 from mmadapter.paths import assets_dir
-from mmadapter.weights import SMOLLM2, find_smollm2
+from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
 
 _ARCHITECTURE = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
@@ -79,7 +79,8 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--llm {name}: cannot load this language model: {reason}") from error
+        hint = f"; without a hub, `{FETCH_COMMAND}` fetches it" if name == SMOLLM2_HUB_ID else ""
+        raise UserError(f"--llm {name}: cannot load this language model: {reason}{hint}") from error
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
     for layer in llm.layers:
         check_attention(layer.self_attn)
@@ -88,7 +89,7 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
 
 def resolve(name: str) -> str | Path:
     """The embedded model, existing path or hub id that a user's name for a backbone means."""
-    if name == SMOLLM2 and (gguf := find_smollm2()) is not None:
+    if name == SMOLLM2_HUB_ID and (gguf := find_smollm2()) is not None:
         return gguf
     if Path(name).exists():
         return Path(name)

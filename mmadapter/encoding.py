@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mmadapter.backbone import LanguageModel
+from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import LETTERS, Problem
-from mmadapter.scienceqa.prompt import AnswerKind, letter_answer, prompt_text, text_answer
+from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,15 @@ class Encoded:
 class Encoder:
     """Tokenises problems for one language model and one form of answer."""
 
-    def __init__(self, llm: LanguageModel, answer: AnswerKind, max_tokens: int = 512) -> None:
-        """
-        Args:
-            max_tokens: bound on prompt and longest option together.
-        """
-        self.llm, self.answer, self.max_tokens = llm, answer, max_tokens
+    def __init__(self, llm: LanguageModel, form: InputFormat) -> None:
+        self.llm, self.answer, self.max_tokens = llm, form.answer, form.max_tokens
         self._anchor = self._ids("Answer:")
         self._targets: dict[str, list[int]] = {}
         letters = [self._target(letter_answer(index)) for index in range(len(LETTERS))]
         differ = [at for at, tokens in enumerate(zip(*letters, strict=False)) if len(set(tokens)) > 1]
         self._scored = None
         """Tokens of an answer that are compared: all (None), or up to the letter where only that one differs."""
-        if answer == "letter" and len(differ) == 1 and len({*map(len, letters)}) == 1:
+        if form.answer == "letter" and len(differ) == 1 and len({*map(len, letters)}) == 1:
             self._scored = differ[0] + 1
 
     def __call__(self, problems: Iterable[Problem]) -> list[Encoded]:

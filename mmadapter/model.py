@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from jaxtyping import Float, Int
@@ -13,6 +14,7 @@ from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption
 from mmadapter.adapter.attention import attach, project_prompts
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.backbone import LanguageModel, load_llm
+from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.vision.towers import ImageTower, load_tower
 
@@ -23,7 +25,13 @@ class MultimodalAdapter:
     Several of them can share one `LanguageModel`: the prompts hang on it only inside `prompted`.
     """
 
-    def __init__(self, llm: LanguageModel, adapter: Adapter, tower: ImageTower | None = None) -> None:
+    def __init__(
+        self,
+        llm: LanguageModel,
+        adapter: Adapter,
+        tower: ImageTower | None = None,
+        form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
+    ) -> None:
         """
         Raises:
             UserError: more adapter layers than the language model has, or a tower of another kind.
@@ -38,7 +46,7 @@ class MultimodalAdapter:
             raise UserError(
                 f"{tower.name}: its features have sizes {tower.feature_sizes}, the adapter's {config.feature_sizes}"
             )
-        self.llm, self.adapter, self.tower = llm, adapter.to(llm.model.device), tower
+        self.llm, self.adapter, self.tower, self.form = llm, adapter.to(llm.model.device), tower, form
 
     @classmethod
     def build(
@@ -52,6 +60,7 @@ class MultimodalAdapter:
         projection_hidden: int = 64,
         prompt_std: float = 1.0,
         seed: int = 0,
+        form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
     ) -> MultimodalAdapter:
         """A new adapter: prompts from N(0, prompt_std), gates 0.
 
@@ -59,6 +68,7 @@ class MultimodalAdapter:
             llm: a loaded language model, or a name for `load_llm`.
             clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
+            form: how problems become its input, kept with the adapter.
         """
         llm = load_llm(llm) if isinstance(llm, str) else llm
         tower = load_tower(clip, scales=scales) if isinstance(clip, str) else clip
@@ -70,7 +80,7 @@ class MultimodalAdapter:
             feature_sizes=tower.feature_sizes if tower is not None else (),
             projection_hidden=projection_hidden,
         )
-        return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower)
+        return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
 
     @contextmanager
     def prompted(self, adaption: Adaption) -> Iterator[None]:
@@ -126,7 +136,7 @@ class MultimodalAdapter:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `adapter.safetensors` (float32, a few megabytes) and `adapter_config.json`."""
-        save_adapter(self.adapter, self.identity, Path(folder))
+        save_adapter(self.adapter, {**self.identity, "input": asdict(self.form)}, Path(folder))
 
     @classmethod
     def from_pretrained(
@@ -142,16 +152,16 @@ class MultimodalAdapter:
             UserError: not an adapter folder, tensors that do not fit its configuration, or another backbone
                 than the adapter was trained on.
         """
-        adapter, identity = load_adapter(Path(folder))
-        llm = llm or load_llm(identity["llm"])
+        adapter, saved = load_adapter(Path(folder))
+        llm = llm or load_llm(saved["llm"])
         if tower is None and not adapter.text_only:
-            tower = load_tower(identity["clip"], scales=len(adapter.config.feature_sizes))
-        model = cls(llm, adapter, None if adapter.text_only else tower)
+            tower = load_tower(saved["clip"], scales=len(adapter.config.feature_sizes))
+        model = cls(llm, adapter, None if adapter.text_only else tower, InputFormat(**saved["input"]))
         for part in ("llm", "clip"):
-            saved, present = identity[f"{part}_fingerprint"], model.identity[f"{part}_fingerprint"]
-            if saved != present:
+            then, now = saved[f"{part}_fingerprint"], model.identity[f"{part}_fingerprint"]
+            if then != now:
                 raise UserError(
-                    f"{folder}: this adapter was trained on {identity[part]} (configuration {saved}), "
-                    f"not on {model.identity[part]} ({present}): give the backbone that it names"
+                    f"{folder}: this adapter was trained on {saved[part]} ({then}), not on "
+                    f"{model.identity[part]} ({now}): give the backbone that it names"
                 )
         return model

@@ -25,27 +25,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmadapter.adapter.adapter import Adaption
 from mmadapter.encoding import Encoded
+from mmadapter.features import QuestionImages
 from mmadapter.model import MultimodalAdapter
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
-    """Features of a data set's images, and which problem has which."""
-
-    features: Float[Tensor, "N F"]
-    row: dict[str, int]
-    """Row of `features` by pid; a problem without an image is not in it."""
-
-    def of(self, pids: Sequence[str]) -> tuple[Float[Tensor, "B F"], Bool[Tensor, " B"]]:
-        """Features of these problems (zeros where one has no image), and which have one."""
-        has_image = torch.tensor([pid in self.row for pid in pids])
-        features = torch.zeros(len(pids), self.features.shape[1])
-        if has_image.any():
-            features[has_image] = self.features[[self.row[pid] for pid in pids if pid in self.row]]
-        return features, has_image
-
-
-def adaption_of(model: MultimodalAdapter, images: ImageFeatures | None, batch: Sequence[Encoded]) -> Adaption:
+def adaption_of(model: MultimodalAdapter, images: QuestionImages | None, batch: Sequence[Encoded]) -> Adaption:
     """The adapter's prompts, gates and, for a multimodal one, the image token of each question of a batch."""
     if model.adapter.text_only:
         return model.adapter()
@@ -64,6 +48,10 @@ def answer_loss(model: MultimodalAdapter, adaption: Adaption, batch: Sequence[En
     target = torch.tensor([token for question in batch for token in question.target], device=device)
     logits = model.logits(adaption, pad_sequence(rows, batch_first=True).to(device), read)
     return cross_entropy(logits, target, reduction="sum")
+
+
+SCORING_TOKENS = 8192
+"""Padded tokens of a batch without gradients."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +150,7 @@ def greedy_answers(
     return tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
 
-def length_batches(questions: Sequence[Encoded], max_tokens: int) -> Iterator[list[int]]:
+def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> Iterator[list[int]]:
     """Indices of questions of similar length, longest first, at most `max_tokens` padded tokens a batch."""
 
     def length(index: int) -> int:

@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -17,11 +18,11 @@ WEIGHTS_FILE, CONFIG_FILE = "adapter.safetensors", "adapter_config.json"
 FORMAT = "mmadapter-1"
 
 
-def save_adapter(adapter: Adapter, backbones: dict[str, str | None], folder: Path) -> None:
+def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
     """Write both files, each whole or not at all.
 
     Args:
-        backbones: names and fingerprints of the frozen models (`MultimodalAdapter.identity`).
+        about: what else the configuration says: names and fingerprints of the frozen models, the input's form.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state_dict().items()}
@@ -29,12 +30,12 @@ def save_adapter(adapter: Adapter, backbones: dict[str, str | None], folder: Pat
     save_file(tensors, weights, metadata={"format": FORMAT})
     os.replace(weights, folder / WEIGHTS_FILE)
     config = folder / (CONFIG_FILE + ".part")
-    config.write_text(json.dumps({"format": FORMAT, **backbones, **asdict(adapter.config)}, indent=2) + "\n")
+    config.write_text(json.dumps({"format": FORMAT, **about, **asdict(adapter.config)}, indent=2) + "\n")
     os.replace(config, folder / CONFIG_FILE)
 
 
-def load_adapter(folder: Path) -> tuple[Adapter, dict[str, str | None]]:
-    """Read what `save_adapter` wrote: the adapter, and the names and fingerprints of its frozen models.
+def load_adapter(folder: Path) -> tuple[Adapter, dict]:
+    """Read what `save_adapter` wrote: the adapter, and what else was said about it.
 
     Raises:
         UserError: a file is missing, is not what it should be, or the tensors do not fit the configuration.
@@ -49,13 +50,16 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict[str, str | None]]:
         config = AdapterConfig(**own)
         if config.gate_activation not in GATE_ACTIVATIONS:
             raise ValueError(f"no gate activation {config.gate_activation!r}: {', '.join(GATE_ACTIVATIONS)}")
+        with torch.device("meta"):  # no memory is taken for sizes that only a file claims
+            adapter = Adapter(config)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: no adapter here: there is no {CONFIG_FILE}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
         raise UserError(f"{path}: not an adapter's configuration: {error}") from error
-    adapter = Adapter(config)
     try:
-        adapter.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        tensors = load_file(folder / WEIGHTS_FILE)
+        adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{folder / WEIGHTS_FILE}: not this adapter's weights: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder / WEIGHTS_FILE}: not this adapter's weights: {reason}") from error
     return adapter, saved

@@ -1,0 +1,1 @@
+"""Training an adapter: batches, the loop, checkpoints, the run's folder."""

@@ -1,0 +1,151 @@
+"""What a run can be told, and the presets: named, complete settings.
+
+Plain dataclasses, quick to import; what a field means stands under it, and is its `--help`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFormat:
+    """How a problem becomes the model's input; saved with an adapter, which knows no other."""
+
+    answer: Literal["letter", "text"] = "letter"
+    """Say the option's letter, "The answer is (C)." (the paper), or its text (for small language models)."""
+    max_tokens: int = 512
+    """Bound on prompt and answer together: a longer prompt loses the middle of its hint, and is counted."""
+    choice_images: Literal["none", "first"] = "none"
+    """Where only the options have pictures: no image, or the first option's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an adapter is trained: AdamW with betas (0.9, 0.95), linear warm-up, cosine to 0."""
+
+    epochs: int = 30
+    """Passes over the training problems."""
+    batch_size: int = 64
+    """Problems an optimiser step."""
+    accumulation: int = 1
+    """Parts in which a batch goes through the model: the same result with less memory."""
+    learning_rate: float = 9e-3 * 64 / 256
+    """Peak learning rate. The paper's 9e-3 is for a batch of 256."""
+    warmup_epochs: float = 2.0
+    """Epochs of linear warm-up."""
+    weight_decay: float = 0.02
+    """AdamW's."""
+    clip_norm: float = 1.0
+    """Bound on the gradient's norm."""
+    seed: int = 0
+    """Of the initial adapter and the order of the problems."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(InputFormat, Recipe):
+    """A whole run: data, backbones, adapter, recipe, evaluation."""
+
+    dataset: Literal["demo", "scienceqa"] = "demo"
+    """Data set to train and test on."""
+    data_dir: tuple[Path, ...] = ()
+    """Folders that hold it; the first that holds a problem wins. demo generates its own."""
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    """Named settings that every other option overrides. Default: tiny for demo, small for scienceqa."""
+    llm: str = "tiny-llama"
+    """Frozen language model: an embedded one, a folder, a GGUF file or a hub id."""
+    clip: str = "tiny-clip"
+    """Frozen image tower: an embedded one, a folder, an open_clip name (MODEL/TAG) or a hub id."""
+    variant: Literal["both", "multimodal", "text"] = "both"
+    """The multimodal adapter, its text-only baseline, or both on the same data in the same order."""
+    adapter_len: int = 10
+    """K, adaption prompts in each adapted layer."""
+    adapter_layers: int | None = None
+    """L, how many of the topmost layers are adapted. Default: the preset's share of the model's layers."""
+    scales: int = 4
+    """M, depths of the image tower whose global features are used."""
+    projection_hidden: int = 64
+    """Width of the hidden layer of the projection."""
+    prompt_std: float = 1.0
+    """Standard deviation of the initial prompts."""
+    scoring: Literal["likelihood", "generate"] = "likelihood"
+    """Answer by the likelihood of each option, or by greedy generation read with the strict rule."""
+    split: str = "test"
+    """Split of the final table."""
+    limit: int | None = None
+    """Use only the first LIMIT problems of each split."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the frozen language model; the adapter is float32. auto: bfloat16 where the processor has it."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """A broken problem or image stops the run, or is left out and counted."""
+    tensorboard: bool = False
+    """Also write the training log for TensorBoard."""
+    output_dir: Path | None = None
+    """Folder of the run. Default: runs/DATASET-PRESET-seedN."""
+    resume: bool = False
+    """Go on with the run in the output folder."""
+
+    def part(self, kind: type) -> object:
+        """The settings that belong to one of the classes above, as an instance of it."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+
+
+PRESETS = {
+    "tiny": RunConfig(
+        preset="tiny",
+        llm="tiny-llama",
+        clip="tiny-clip",
+        adapter_layers=6,
+        prompt_std=0.3,
+        epochs=16,
+        batch_size=32,
+        learning_rate=1e-2,
+        warmup_epochs=1.0,
+        dtype="float32",
+    ),
+    "small": RunConfig(
+        preset="small",
+        dataset="scienceqa",
+        llm="HuggingFaceTB/SmolLM2-135M-Instruct",
+        clip="efficientnet-lite0",
+        answer="text",
+        adapter_layers=30,
+        scales=6,
+        projection_hidden=256,
+        prompt_std=0.3,
+        epochs=3,
+        batch_size=16,
+        learning_rate=2e-3,
+        warmup_epochs=0.2,
+    ),
+    "paper": RunConfig(
+        preset="paper",
+        dataset="scienceqa",
+        llm="huggyllama/llama-7b",
+        clip="ViT-L-14-quickgelu/openai",
+        adapter_layers=30,
+        projection_hidden=67,
+        dtype="bfloat16",
+    ),
+}
+"""`paper` is arXiv 2303.16199, sections 4.1 and 5.1; the hidden width gives Table 4's trainable parameters."""
+
+PRESET_DEPTH = {"tiny": 6, "small": 30, "paper": 32}
+"""Layers of each preset's language model: with another `--llm`, adapter_layers keeps its share of the depth."""
+
+
+def preset_config(preset: str | None, dataset: str | None) -> RunConfig:
+    """The preset's settings; without one, `tiny` for the demo and `small` for ScienceQA."""
+    config = PRESETS[preset or ("small" if dataset == "scienceqa" else "tiny")]
+    return replace(config, dataset=dataset) if dataset else config
+
+
+def adapted_layers(config: RunConfig, depth: int) -> int:
+    """L on a language model of `depth` layers: the number asked for, else the preset's share."""
+    if config.adapter_layers is not None:
+        return config.adapter_layers
+    return max(1, round(depth * PRESETS[config.preset].adapter_layers / PRESET_DEPTH[config.preset]))

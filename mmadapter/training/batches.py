@@ -1,0 +1,25 @@
+"""Which problems make a batch: the same for every variant, resume and machine under one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BUCKET = 32
+"""Batches among which problems are sorted by length: padding shrinks, the order stays random."""
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """A random partition of the problems into batches of similar length.
+
+    Args:
+        lengths: tokens of each problem.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), BUCKET * batch_size):
+        bucket = sorted(order[start : start + BUCKET * batch_size].tolist(), key=lambda index: lengths[index])
+        batches.extend(bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size))
+    return [batches[index] for index in random.permutation(len(batches))]

@@ -1,0 +1,108 @@
+"""What trains: its number, its start, its image token, its files."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.tiny import FEATURE_SIZES
+
+from mmadapter.adapter.adapter import Adapter, AdapterConfig
+from mmadapter.adapter.weights import load_adapter, save_adapter
+from mmadapter.config import PRESETS
+from mmadapter.errors import UserError
+
+SMALL = AdapterConfig(
+    hidden_size=48, num_heads=6, adapter_len=5, adapter_layers=2, feature_sizes=FEATURE_SIZES, projection_hidden=13
+)
+
+
+def parameters(config: AdapterConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Adapter(config).parameters())
+
+
+@pytest.mark.parametrize(("layers", "published"), [(10, 0.97e6), (20, 1.37e6), (30, 1.79e6)])
+def test_trainable_parameters_on_llama_7b_are_those_of_table_4(layers, published):
+    """Without the image L * (K * C + H), the paper's 1.2M at L = 30; with it Table 4's column."""
+    llama = {"hidden_size": 4096, "num_heads": 32, "adapter_layers": layers}
+    assert parameters(AdapterConfig(**llama)) == layers * (10 * 4096 + 32)
+    if layers == 30:
+        assert parameters(AdapterConfig(**llama)) == 1_229_760
+    paper = PRESETS["paper"]
+    multimodal = AdapterConfig(
+        **llama, feature_sizes=(1024,) * paper.scales, projection_hidden=paper.projection_hidden
+    )
+    assert abs(parameters(multimodal) - published) <= 0.01e6
+
+
+def test_starts_with_gates_0_and_prompts_of_the_given_deviation():
+    adapter = Adapter(AdapterConfig(hidden_size=512, num_heads=8, adapter_layers=6), prompt_std=0.3, seed=1)
+    assert torch.count_nonzero(adapter.gates) == 0
+    assert abs(adapter.prompts.std().item() - 0.3) < 0.01  # 30,720 values: 7 standard errors
+    again = Adapter(AdapterConfig(hidden_size=512, num_heads=8, adapter_layers=6), prompt_std=0.3, seed=1)
+    assert torch.equal(adapter.prompts, again.prompts)
+
+
+def test_variants_start_from_the_same_prompts_and_leave_the_global_generator_alone():
+    text = AdapterConfig(hidden_size=48, num_heads=6, adapter_len=5, adapter_layers=2)
+    state = torch.get_rng_state()
+    assert torch.equal(Adapter(SMALL, seed=3).prompts, Adapter(text, seed=3).prompts)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_image_token_is_eq_9_and_zero_without_an_image():
+    adapter = Adapter(SMALL)
+    features = torch.randn(3, sum(FEATURE_SIZES))
+    token = adapter(features, torch.tensor([True, False, True])).image_token
+    assert torch.equal(token[1], torch.zeros(48))
+    scales = [(part - part.mean(-1, keepdim=True)) / part.std(-1, keepdim=True, correction=0) for part in
+              features.split(FEATURE_SIZES, dim=-1)]
+    first, second = adapter.projection.mlp[0], adapter.projection.mlp[2]
+    hidden = torch.nn.functional.gelu(torch.cat(scales, dim=-1) @ first.weight.T + first.bias)
+    expected = hidden @ second.weight.T + second.bias
+    torch.testing.assert_close(token[[0, 2]], expected[[0, 2]], rtol=0, atol=1e-4)  # layer_norm has an epsilon
+
+
+def test_saved_and_loaded_is_the_same(tmp_path):
+    adapter = Adapter(SMALL, seed=5)
+    save_adapter(adapter, {"llm": "some", "input": {"answer": "letter"}}, tmp_path)
+    loaded, about = load_adapter(tmp_path)
+    assert loaded.config == SMALL
+    assert about == {"llm": "some", "input": {"answer": "letter"}}
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in adapter.state_dict().items())
+    assert set(load_file(tmp_path / "adapter.safetensors")) == {
+        "prompts", "gates", "projection.mlp.0.weight", "projection.mlp.0.bias",
+        "projection.mlp.2.weight", "projection.mlp.2.bias",
+    }  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.safetensors", "adapter_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "the format is not mmadapter-1"),
+        ({"gate_activation": "relu"}, "no gate activation 'relu'"),
+        ({"adapter_len": 4}, "not this adapter's weights"),
+        ({"hidden_size": None}, "not an adapter's configuration"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(tmp_path, change, message):
+    save_adapter(Adapter(SMALL), {}, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        load_adapter(tmp_path)
+
+
+def test_missing_or_damaged_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no adapter here: there is no adapter_config.json"):
+        load_adapter(tmp_path)
+    save_adapter(Adapter(SMALL), {}, tmp_path)
+    weights = tmp_path / "adapter.safetensors"
+    save_file({"prompts": torch.zeros(2, 5, 48)}, weights)
+    with pytest.raises(UserError, match=r"adapter.safetensors: not this adapter's weights: .*gates"):
+        load_adapter(tmp_path)
+    weights.write_bytes(b"not safetensors")
+    with pytest.raises(UserError, match=r"adapter.safetensors: not this adapter's weights"):
+        load_adapter(tmp_path)
