@@ -1,0 +1,74 @@
+"""Encoded images, as they exist in the world, to RGB."""
+
+import io
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mmadapter.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""What is decoded; Pillow's other readers are old, rare, or start other programs."""
+
+MAX_PIXELS = 1 << 26
+"""67 megapixels, 256 MiB as RGBA: more is refused from the header, before a pixel is decoded."""
+
+
+@runtime_checkable
+class EncodedImage(Protocol):
+    """Where an image's bytes are; nothing is read before `read` is called."""
+
+    @property
+    def where(self) -> str:
+        """The file (and row) that a message can name."""
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+
+
+def decode_rgb(data: bytes, where: str) -> Image.Image:
+    """An encoded image as RGB: upright, 8 bits a channel, transparency composited on white.
+
+    Pillow's own `convert("RGB")` drops the alpha channel, and what was transparent often turns black; and it
+    clips 16-bit greyscale to white. Of an animation the first frame is taken.
+
+    Args:
+        data: a PNG, JPEG, WebP, GIF or BMP file.
+        where: what a message calls it.
+
+    Raises:
+        UserError: truncated, corrupt, of another format, or larger than `MAX_PIXELS`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height <= MAX_PIXELS:
+            return _rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:  # Pillow's own limit, higher than ours
+        raise UserError(_too_large(where, str(error))) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise UserError(
+            f"{where}: not a readable image ({error or type(error).__name__}; {len(data)} bytes)\n"
+            f"  it must be a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+        ) from error
+    raise UserError(_too_large(where, f"{image.width} x {image.height} pixels"))
+
+
+def _too_large(where: str, size: str) -> str:
+    return f"{where}: the image is too large ({size}); at most {MAX_PIXELS:,} pixels are decoded: reduce it"
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit greyscale: I;16 and, from older files, I
+        sixteen = np.asarray(image).astype(np.uint32).clip(max=65535)
+        image = Image.fromarray(((sixteen * 255 + 32767) // 65535).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

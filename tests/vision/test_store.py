@@ -1,0 +1,202 @@
+import io
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mmadapter.errors import UserError
+from mmadapter.vision import store as store_module
+from mmadapter.vision.images import EncodedImage, decode_rgb
+from mmadapter.vision.store import FeatureStore
+from mmadapter.vision.towers import load_tower
+
+from .conftest import VIT
+
+
+@dataclass
+class Picture:
+    """A tiny PNG of one colour; `reads` counts."""
+
+    color: tuple[int, int, int]
+    where: str = "picture.png"
+    reads: list[int] = field(default_factory=list)
+
+    def read(self) -> bytes:
+        self.reads.append(1)
+        buffer = io.BytesIO()
+        Image.new("RGB", (9, 9), self.color).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+@dataclass
+class Broken(Picture):
+    """A file that is no image, or that is missing."""
+
+    missing: bool = False
+
+    def read(self) -> bytes:
+        if self.missing:
+            raise UserError(f"{self.where}: no such file")
+        return b"GIF89a"
+
+
+def pictures(count: int, start: int = 0) -> list[Picture]:
+    return [Picture((index, 7 * index % 256, 255 - index)) for index in range(start, start + count)]
+
+
+@pytest.fixture
+def folder(save_open_clip) -> Path:
+    return save_open_clip(VIT)
+
+
+class CountingTower:
+    """Counts the images that a tower encodes."""
+
+    def __init__(self, folder: Path, scales: int = 2):
+        self.tower = load_tower(str(folder), scales=scales)
+        self.encoded = 0
+        encode = self.tower.encode
+
+        def counting(images):
+            self.encoded += len(images)
+            return encode(images)
+
+        self.tower.encode = counting
+
+
+def store(root: Path, folder: Path, scales: int = 2) -> tuple[FeatureStore, CountingTower]:
+    counting = CountingTower(folder, scales)
+    return FeatureStore(root, counting.tower), counting
+
+
+def test_features_are_the_towers_in_the_order_given(folder, tmp_path):
+    images = pictures(70)  # more than two batches
+    assert isinstance(images[0], EncodedImage)
+    features, tower = store(tmp_path / "store", folder)
+    values, broken = features.features(images)
+    pixels = torch.stack([tower.tower.preprocess(decode_rgb(image.read(), "")) for image in images])
+    torch.testing.assert_close(values, tower.tower.encode(pixels), rtol=1e-5, atol=1e-5)
+    assert values.dtype == torch.float32
+    assert broken == []
+
+
+def test_the_second_run_gets_the_same_bits_without_the_tower(folder, tmp_path):
+    images = pictures(40)
+    first = store(tmp_path / "store", folder)[0].features(images).values
+    again, tower = store(tmp_path / "store", folder)
+    assert torch.equal(again.features(images[::-1]).values, first.flip(0))
+    assert tower.encoded == 0
+    assert "model" not in vars(tower.tower)  # its weights were never read
+
+
+def test_each_content_is_encoded_once(folder, tmp_path):
+    images = [*pictures(3), *pictures(3), Picture((0, 0, 255), where="a copy elsewhere.png")]
+    features, tower = store(tmp_path / "store", folder)
+    values = features.features(images).values
+    assert (tower.encoded, len(features)) == (3, 3)
+    assert torch.equal(values[:3], values[3:6])
+    assert torch.equal(values[0], values[6])
+    features.features(pictures(5))
+    assert (tower.encoded, len(features)) == (5, 5)
+    assert len(list(features.folder.glob("*.safetensors"))) == 2
+
+
+def test_an_interrupted_extraction_resumes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD", 64)
+    images = pictures(150)
+    features, tower = store(tmp_path / "store", folder)
+
+    def interrupt(done: int, total: int) -> None:
+        assert total == 150
+        if done >= 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        features.features(images, progress=interrupt)
+    kept = tower.encoded
+    again, tower = store(tmp_path / "store", folder)
+    assert len(again) == kept >= 96
+    values = again.features(images).values
+    assert tower.encoded == 150 - kept
+    uninterrupted = store(tmp_path / "other store", folder)[0].features(images).values
+    torch.testing.assert_close(values, uninterrupted, rtol=1e-5, atol=1e-5)  # other batches, other last bits
+    assert not list(again.folder.glob("*.unfinished"))
+
+
+def test_progress_counts_to_the_end(folder, tmp_path):
+    seen = []
+    store(tmp_path / "store", folder)[0].features(pictures(35), progress=lambda *counts: seen.append(counts))
+    assert seen[-1] == (35, 35)
+    assert seen == sorted(seen)
+
+
+def test_stop_at_a_broken_image_keeps_what_was_done(folder, tmp_path):
+    features, _ = store(tmp_path / "store", folder)
+    images = [*pictures(40), Broken((0, 0, 0), where="images/test/7/image.png"), *pictures(5, start=40)]
+    with pytest.raises(UserError, match=r"images/test/7/image\.png: not a readable image"):
+        features.features(images)
+    assert len(store(tmp_path / "store", folder)[0]) == 32  # the whole batches
+
+
+def test_skip_broken_images(folder, tmp_path):
+    features, _ = store(tmp_path / "store", folder)
+    bad = Broken((0, 0, 0), where="bad.png")
+    missing = Broken((0, 0, 0), where="missing.png", missing=True)
+    images = [*pictures(2), bad, missing, Broken((0, 0, 0), where="the same bytes.png"), *pictures(1, start=2)]
+    for _ in range(2):  # a broken image is not remembered as encoded
+        values, broken = features.features(images, on_error="skip")
+        assert [item.index for item in broken] == [2, 3, 4]
+        assert broken[0].reason.startswith("bad.png: not a readable image")
+        assert broken[1].reason == "missing.png: no such file"
+        assert values[[2, 3, 4]].isnan().all()
+        assert values[[0, 1, 5]].isfinite().all()
+    assert len(features) == 3
+
+
+def test_no_images(folder, tmp_path):
+    values, broken = store(tmp_path / "store", folder)[0].features([])
+    assert values.shape == (0, 48)
+    assert broken == []
+
+
+def test_towers_do_not_share_features(folder, tmp_path):
+    store(tmp_path / "store", folder)[0].features(pictures(2))
+    assert len(store(tmp_path / "store", folder, scales=3)[0]) == 0
+    half = FeatureStore(tmp_path / "store", load_tower(str(folder), scales=2, dtype=torch.bfloat16))
+    assert len(half) == 0
+
+
+def test_runs_at_the_same_time_do_not_harm_each_other(folder, tmp_path):
+    stores = [store(tmp_path / "store", folder)[0] for _ in range(3)]
+    threads = [
+        threading.Thread(target=one.features, args=(pictures(20, start=10 * index),))
+        for index, one in enumerate(stores)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    together, tower = store(tmp_path / "store", folder)
+    assert together.features(pictures(40)).values.isfinite().all()
+    assert tower.encoded == 0
+
+
+def test_a_damaged_shard_is_named(folder, tmp_path):
+    features, _ = store(tmp_path / "store", folder)
+    features.features(pictures(2))
+    (shard,) = features.folder.glob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(UserError, match=f"{shard.name}.*delete it"):
+        store(tmp_path / "store", folder)
+
+
+def test_threads_end_with_the_call(folder, tmp_path):
+    features, _ = store(tmp_path / "store", folder)
+    before = threading.active_count()
+    features.features(pictures(20))
+    with pytest.raises(UserError):
+        features.features([Broken((0, 0, 0))])
+    assert threading.active_count() == before
