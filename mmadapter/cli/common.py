@@ -1,0 +1,97 @@
+"""What every command shares: its flags, its errors, its exit codes.
+
+0 is success, 2 the user's mistake, told on one or two lines, 1 everything else. A traceback only shows with
+`--debug`. Imports here are light: `--help` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from mmadapter.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def run_command(name: str, body: Callable[[], int | None], *, debug: bool = False) -> int:
+    """Calls the body of a command and returns the exit code.
+
+    Args:
+        name: of the command, which starts its messages.
+        body: does the work; what it returns is the exit code, None is 0.
+        debug: show the traceback of whatever goes wrong.
+    """
+    try:
+        code = body() or 0
+        sys.stdout.flush()  # here, so that a closed pipe is noticed here
+        return code
+    except UserError as error:
+        code, message = 2, str(error)
+    except KeyboardInterrupt:
+        code, message = 1, "interrupted"
+    except BrokenPipeError:  # as in `... | head`: nobody reads any more, and nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush fails again
+        return 0
+    except Exception as error:
+        code = 1
+        message = f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where"
+    if debug:
+        traceback.print_exc()
+    print(f"{name}: {message}", file=sys.stderr)
+    return code
+
+
+def command_parser(name: str, description: str, **settings: object) -> ArgumentParser:
+    """A parser with the flags that every command has; its errors are `UserError`s."""
+    from importlib.metadata import version
+
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=name, description=description, version=version("mmadapter"), exit_on_error=False, **settings
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_data_arguments(parser: ArgumentParser) -> None:
+    """The flags that say which questions are asked."""
+    parser.add_argument("--dataset", choices=("demo", "scienceqa"), help="left out: that of the run")
+    parser.add_argument("--data-dir", nargs="+", metavar="DIR", help="where it lies; the first that has a pid wins")
+    parser.add_argument("--split", default="test", help="default: test")
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """The arguments, checked.
+
+    Raises:
+        UserError: an argument is not known, lacks its value or has a wrong one.
+    """
+    from jsonargparse import ArgumentError
+
+    try:
+        return parser.parse_args(argv)
+    except ArgumentError as error:
+        raise UserError(f"{error}\n  {parser.prog} --help lists the arguments") from error
+
+
+@contextmanager
+def status(text: str, *, quiet: bool) -> Iterator[None]:
+    """Says on stderr what is being waited for, as long as it takes; only to a terminal, and not if quiet."""
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet)
+    with console.status(text) if console.is_terminal else nullcontext():
+        yield
+
+
+def wants_debug(argv: Sequence[str] | None) -> bool:
+    """Whether `--debug` was given: known before parsing, which may fail."""
+    return "--debug" in (sys.argv[1:] if argv is None else argv)

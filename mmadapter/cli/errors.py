@@ -1,0 +1,139 @@
+"""mmadapter-errors: the per-question frame of one system or several."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
+from mmadapter.errors import UserError
+from mmadapter.evaluation.rules import RULES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jsonargparse import ArgumentParser
+
+NAME = "mmadapter-errors"
+SHOWN = 20
+"""Questions printed: a look at the frame; --output has all."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(NAME, lambda: _errors(argv), debug=wants_debug(argv))
+
+
+def _errors(argv: Sequence[str] | None) -> None:
+    args = parse(_parser(), argv)
+    output = Path(args.output) if args.output else None
+    if output is not None and output.suffix not in (".parquet", ".csv"):
+        raise UserError(f"--output {output}: its name must end in .parquet or .csv")
+
+    from mmadapter.evaluation.frame import error_frame, split_systems
+    from mmadapter.evaluation.sources import collect
+
+    sources = [Path(source) for source in args.sources]
+    with status("reading questions and predictions", quiet=args.quiet):
+        scored = collect(
+            [source for source in sources if source.is_dir()],
+            [source for source in sources if not source.is_dir()],
+            dataset=args.dataset,
+            data_dir=args.data_dir and [Path(folder) for folder in args.data_dir],
+            split=args.split,
+            rule=args.rule,
+        )
+        frames = {system.name: system.frame for system in scored.systems}
+        frame = error_frame(frames if len(frames) > 1 else next(iter(frames.values())), scored.data)
+    chosen = frame if args.query is None else query(frame, args.query)
+    if output is not None:
+        write_frame(chosen, output)
+        if not args.quiet:
+            print(f"{output}: {len(chosen):,} of {len(frame):,} questions", file=sys.stderr)
+        return
+    systems = split_systems(chosen)
+    if args.query is None:
+        wrong = ~frame[[column for column in frame if column.split("_")[0] == "correct"]].all(axis=1)
+        chosen, systems = frame[wrong], {name: each[wrong] for name, each in systems.items()}
+        told = "that a system got wrong" if len(systems) > 1 else "answered wrong"
+    else:
+        told = f"where {args.query}"
+    _print(chosen, systems, f"{scored.title}: {len(chosen):,} of {len(frame):,} questions {told}")
+
+
+def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
+    """The rows for which a pandas expression over the columns is true.
+
+    Raises:
+        UserError: it is no expression, names no column, or is no condition.
+    """
+    try:
+        holds = frame.eval(expression)
+    except Exception as error:  # of any kind: the expression is a program
+        raise UserError(f"--query {expression!r}: {error}\n  columns: {', '.join(frame.columns)}") from error
+    if getattr(holds, "dtype", None) not in (bool, "boolean"):
+        raise UserError(f"--query {expression!r} is no condition\n  one is: 'grade > 6 and has_image'")
+    return frame[holds.fillna(False)]
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Parquet keeps every dtype; a CSV has its lists as JSON and the unknown as empty cells.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    import json
+
+    try:
+        if path.suffix == ".parquet":
+            frame.to_parquet(path)
+            return
+        lists = [column for column in frame if frame[column].dtype == object]
+        text = {column: frame[column].map(json.dumps, na_action="ignore") for column in lists}
+        frame.assign(**text).to_csv(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error}") from error
+
+
+def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) -> None:
+    from textwrap import shorten
+
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmadapter.evaluation.render import printable
+    from mmadapter.scienceqa.problems import LETTERS
+
+    def letter(index: object) -> str:
+        return "-" if pd.isna(index) else LETTERS[int(index)]
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for header in ("pid", "topic", "answer", *systems, "question"):
+        table.add_column(Text(printable(header)), no_wrap=header != "question")
+    for pid, row in frame.head(SHOWN).iterrows():
+        told = (pid, "-" if pd.isna(row["topic"]) else row["topic"], letter(row["answer"]))
+        told += tuple(letter(each.loc[pid, "prediction"]) for each in systems.values())
+        table.add_row(*(Text(printable(cell)) for cell in (*told, shorten(row["question"], 60, placeholder=" ..."))))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # rich would assume 80 and cut
+    console.print(Text(printable(title), style="bold"), "", table, sep="\n")
+    if len(frame) > SHOWN:
+        console.print(Text(f"... {len(frame) - SHOWN:,} more; --output writes all to a file", style="dim"))
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser(
+        NAME,
+        "The per-question frame of runs and of other systems' predictions: written to a file, or a look at "
+        "the questions answered wrong.",
+    )
+    parser.add_argument("sources", nargs="+", metavar="RUN_OR_PREDICTIONS", help="run directories, prediction files")
+    add_data_arguments(parser)
+    parser.add_argument("--rule", choices=tuple(RULES), help="read every text by this rule")
+    parser.add_argument("--query", metavar="EXPRESSION", help="only where it holds, as 'not correct and grade > 6'")
+    parser.add_argument("--output", metavar="FILE", help="write the frame to a .parquet or .csv file")
+    return parser

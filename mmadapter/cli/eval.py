@@ -1,0 +1,77 @@
+"""mmadapter-eval: from runs and predictions to the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
+from mmadapter.evaluation.rules import RULES
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+NAME = "mmadapter-eval"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(NAME, lambda: _evaluate(argv), debug=wants_debug(argv))
+
+
+def _evaluate(argv: Sequence[str] | None) -> None:
+    args = parse(_parser(), argv)
+
+    from mmadapter.evaluation.render import render
+    from mmadapter.evaluation.sources import collect
+    from mmadapter.evaluation.table import result_table
+
+    with status("reading questions and predictions", quiet=args.quiet):
+        scored = collect(
+            [Path(run) for run in args.runs],
+            [Path(file) for file in args.predictions or ()],
+            dataset=args.dataset,
+            data_dir=args.data_dir and [Path(folder) for folder in args.data_dir],
+            split=args.split,
+            rule=args.rule,
+        )
+        table = result_table(
+            scored.systems,
+            scored.questions,
+            title=scored.title,
+            intervals=args.intervals,
+            published=args.published,
+        )
+    sys.stdout.write(render(table, args.format, terminal=sys.stdout.isatty()))
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser(
+        NAME,
+        "Scores runs, and predictions of any other system, over the same questions: the paper's table.",
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories of mmadapter-train")
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        metavar="FILE",
+        help="ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction",
+    )
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--rule",
+        choices=tuple(RULES),
+        help="read every text by this rule; left out: indices as filed, texts by strict",
+    )
+    parser.add_argument(
+        "--intervals",
+        action="store_true",
+        help="95% intervals of every cell, and paired tests of the first system with each other one",
+    )
+    parser.add_argument("--published", action="store_true", help="the rows of the paper's Table 2 below")
+    parser.add_argument(
+        "--format", choices=("table", "markdown", "latex", "csv", "json"), default="table", help="default: table"
+    )
+    return parser

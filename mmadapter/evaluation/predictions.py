@@ -1,0 +1,277 @@
+"""Predictions as they exist in the world, read into one frame.
+
+Read are: a run of ours; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which
+LLaVA writes too (there -1 is an answer that did not parse); LLaVA's answers, a JSON object a line with
+`question_id` and `text`; CSV and parquet with `pid` and `prediction` (an index or a letter; `output` if there
+is a text). A file of indices is scored as it stands, a text by a named rule. A file is refused rather than
+guessed at: a number that is silently over other questions is worse than none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mmadapter.errors import UserError
+from mmadapter.evaluation.frame import check_options, check_pids, some
+from mmadapter.evaluation.rules import RULES, parse_outputs
+from mmadapter.scienceqa.problems import LETTERS
+
+AS_FILED = "as filed"
+"""The rule of a file that holds indices: whatever its producer used."""
+LIKELIHOOD = "likelihood"
+"""The rule of a prediction without text: the most probable option."""
+DEFAULT_RULE = "strict"
+MAX_BYTES = 256 * 2**20
+"""Of a file, decoded: 4,241 answers with their prompts are some 10 MB, with reasoning 50."""
+
+COLUMNS = {
+    "prediction": "Int64",
+    "output": "string",
+    "unparsed": "string",
+    "probabilities": "object",
+    "prompt_tokens": "Int64",
+    "truncated": "boolean",
+}
+"""Of a predictions frame, beside `pid` (string)."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One system's answers to the questions of a split."""
+
+    name: str
+    frame: pd.DataFrame
+    """`pid` and the `COLUMNS`, one row a question, in the questions' order."""
+    rule: str
+    """A name in `rules.RULES`, `AS_FILED` or `LIKELIHOOD`."""
+    source: str
+    """The file."""
+
+
+def read_predictions(
+    path: Path, questions: pd.DataFrame, *, rule: str | None = None, name: str | None = None
+) -> Predictions:
+    """The answers in a file to a split's questions.
+
+    Args:
+        path: a file in one of the module's formats, known by its ending: .json, .jsonl, .csv, .parquet.
+        questions: `frame.question_frame` of the split.
+        rule: reads every text anew; left out, indices stand as they are and texts are read by `strict`. A file
+            without texts keeps its indices.
+        name: of the system; the file's own (without its ending) if left out.
+
+    Raises:
+        UserError: the file cannot be read, is none of the formats, is not for these questions, or names no
+            option of a question; no such rule.
+    """
+    if rule is not None and rule not in RULES:
+        raise UserError(f"no such rule: {rule!r}\n  rules: {', '.join(RULES)}")
+    readers = {".json": _result_file, ".jsonl": _answers_file, ".csv": _csv_file, ".parquet": _parquet_file}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
+    _check_size(path)
+    frame = readers[path.suffix](path)
+    check_pids(pd.Index(frame["pid"]), questions.index, str(path))
+    frame = frame.set_index("pid").loc[questions.index]
+    check_options(frame["prediction"], questions["n_choices"], str(path))
+    texts, n_choices = frame["output"], questions["n_choices"]
+    used = rule if rule and texts.notna().any() else _rule_in_file(frame)
+    if used in RULES:
+        if silent := list(texts.index[texts.isna()]):
+            raise UserError(f"{path}: {len(silent)} questions have no text to read by {used!r}: {some(silent)}")
+        frame[["prediction", "unparsed"]] = parse_outputs(texts, n_choices, used)
+    elif path.suffix == ".json" and texts.notna().all() and frame["unparsed"].isna().all():
+        # An index of the official script may be a guess: a text that no such program can read was one.
+        frame["unparsed"] = parse_outputs(texts, n_choices, "llava")["unparsed"].where(
+            parse_outputs(texts, n_choices, "mmcot")["unparsed"].notna()
+        )
+    return Predictions(name or path.stem, frame.reset_index(), used, str(path))
+
+
+def _rule_in_file(frame: pd.DataFrame) -> str:
+    """Whose predictions a file holds; texts alone are still to be read."""
+    if frame["output"].notna().any():
+        return AS_FILED if frame["prediction"].notna().any() else DEFAULT_RULE
+    return LIKELIHOOD if frame["probabilities"].notna().any() else AS_FILED
+
+
+def load_run_predictions(
+    run: Path, split: str, questions: pd.DataFrame, *, rule: str | None = None
+) -> dict[str, Predictions | None]:
+    """The stored predictions of each variant of a run.
+
+    Args:
+        run: a run directory, or one variant's folder in it.
+        split: predictions of `test` are in `predictions.parquet`, others in `predictions-SPLIT.parquet`.
+        questions, rule: as for `read_predictions`.
+
+    Returns:
+        By variant; None where this split was not predicted yet.
+
+    Raises:
+        UserError: not a run directory; or as `read_predictions`.
+    """
+    file = "predictions.parquet" if split == "test" else f"predictions-{split}.parquet"
+    folders = variant_folders(run)
+    return {
+        folder.name: read_predictions(folder / file, questions, rule=rule, name=folder.name)
+        if (folder / file).is_file()
+        else None
+        for folder in folders
+    }
+
+
+def variant_folders(run: Path) -> list[Path]:
+    """The folders of a run's variants, multimodal before text; a variant's folder is its own only one.
+
+    Raises:
+        UserError: not a run directory.
+    """
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run directory\n  mmadapter-train --output-dir makes one")
+    folders = sorted(file.parent for file in run.glob("*/config.yaml"))
+    if not folders and (run / "adapter_config.json").is_file():
+        folders = [run]
+    if not folders:
+        raise UserError(f"{run}: not a run directory: no variant's folder in it holds a config.yaml")
+    return folders
+
+
+def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:
+    """A predictions frame of the given columns; the others are <NA>."""
+    frame = pd.DataFrame({"pid": pd.array(pid, dtype="string")})
+    for column, dtype in COLUMNS.items():
+        values = columns.get(column)
+        frame[column] = pd.array([None] * len(pid) if values is None else values, dtype=dtype)
+    return frame
+
+
+def _result_file(path: Path) -> pd.DataFrame:
+    """ScienceQA's, and LLaVA's."""
+    content = _json(path.read_bytes(), str(path))
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, dict) or not results:
+        raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
+    odd = [f"{pid}: {_short(index)}" for pid, index in results.items() if type(index) is not int or index < -1]
+    if odd:
+        raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
+    outputs = content.get("outputs")
+    texts = None
+    if outputs:
+        wanting = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
+        if wanting:
+            raise UserError(f"{path}: {len(wanting)} results have no text in 'outputs': {some(wanting)}")
+        texts = [outputs[pid] for pid in results]
+    return predictions_frame(
+        list(results),
+        prediction=[None if index == -1 else index for index in results.values()],
+        output=texts,
+        unparsed=["-1 in the file" if index == -1 else None for index in results.values()],
+    )
+
+
+def _answers_file(path: Path) -> pd.DataFrame:
+    """LLaVA's."""
+    pids, texts = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        answer = _json(line, where)
+        if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
+            raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
+        if type(answer["question_id"]) not in (str, int):
+            raise UserError(f"{where}: question_id {_short(answer['question_id'])} is no pid")
+        pids.append(str(answer["question_id"]))
+        texts.append(answer["text"])
+    return predictions_frame(pids, output=texts)
+
+
+def _csv_file(path: Path) -> pd.DataFrame:
+
+    try:
+        table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    except ValueError as error:  # also pandas' own parser errors and wrong encodings
+        raise UserError(f"{path}: not a readable CSV file: {error}") from error
+    return _from_table(table, path)
+
+
+def _parquet_file(path: Path) -> pd.DataFrame:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        groups = range(file.metadata.num_row_groups)
+        size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: {size / 2**20:.0f} MB decoded; predictions are at most {MAX_BYTES >> 20} MB")
+        table = file.read(columns=[c for c in ("pid", *COLUMNS) if c in file.schema_arrow.names]).to_pandas()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: not a readable parquet file: {error}") from error
+    return _from_table(table, path)
+
+
+def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if lacking := [column for column in ("pid", "prediction") if column not in table]:
+        there = ", ".join(map(str, table.columns))
+        raise UserError(f"{path}: no column {' and none '.join(lacking)}; there are: {there or 'none'}")
+    if nameless := int(table["pid"].isna().sum()):
+        raise UserError(f"{path}: {nameless} rows have no pid")
+    given = {column: list(table[column]) for column in COLUMNS if column in table}
+    if path.suffix == ".csv":
+        given.pop("probabilities", None)  # a list has no one form in a CSV
+    try:
+        given["prediction"] = [_index(value) for value in given["prediction"]]
+        return predictions_frame(list(table["pid"].astype(str)), **given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _index(value: object) -> int | None:
+    """An index, a letter, or nothing.
+
+    Raises:
+        ValueError: something else.
+    """
+    if pd.isna(value):
+        return None
+    text = str(value).strip()
+    if len(text) == 1 and text in LETTERS:
+        return LETTERS.index(text)
+    if re.fullmatch(r"[0-9]{1,3}(\.0)?", text):  # a column with gaps is often written as floats
+        return int(float(text))
+    raise ValueError(f"the prediction {_short(value)} is neither an index nor a letter A to E (empty: unparsed)")
+
+
+def _check_size(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: no such predictions file")
+    if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size >> 20
+        raise UserError(f"{path}: {size} MB; a predictions file has at most {MAX_BYTES >> 20} MB")
+
+
+def _json(content: bytes, where: str) -> object:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(keys := dict(pairs)) < len(pairs):
+            double = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+            raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(_short, double))}")
+        return keys
+
+    try:
+        return json.loads(content, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not readable as JSON: {error}\n  is the file complete?") from error
+
+
+def _short(value: object) -> str:
+    """A value that may be anything, for a message."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

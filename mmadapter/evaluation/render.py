@@ -1,0 +1,298 @@
+"""The table of results as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.predictions import AS_FILED
+from mmadapter.evaluation.table import ResultTable, Row
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+FORMATS = ("table", "markdown", "latex", "csv", "json")
+DASH = "\N{EN DASH}"
+COMPARED = ("points", "95 % from", "to", "p", "p Holm")
+GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
+"""Least widths in a terminal: the groups of columns stand apart, and names are not cut to pieces."""
+FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
+TEST_QUESTIONS = 4241
+"""Of ScienceQA's test split: what published rows are over."""
+
+
+def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -> str:
+    """The table in one of `FORMATS`, ending in a newline.
+
+    Args:
+        table: of `result_table`.
+        form: `table`, `markdown`, `latex` (booktabs), `csv` or `json`. The best number of a column is marked
+            in the first three. CSV and JSON hold numbers; JSON names the best, and it alone has the known part
+            of a column with a dash. CSV is the one table without the comparisons.
+        terminal: `table` may use a terminal's colours and width; else a star marks the best.
+    """
+    if form == "csv":
+        return _csv(table)
+    if form == "json":
+        return _json(table)
+    dress = {"table": lambda grid: _text(grid, terminal), "markdown": _markdown, "latex": _latex}[form]
+    return "\n".join(dress(grid) for grid in (_results(table), *_comparisons(table)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """A table of finished cells, which a format dresses."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    """(row, column) of the marked cells."""
+    faint: frozenset[int] = frozenset()
+    """Rows that explain the one above."""
+    breaks: frozenset[int] = frozenset()
+    """Rows after which a line is drawn."""
+    notes: tuple[str, ...] = ()
+
+
+def _results(table: ResultTable) -> _Grid:
+    best = table.best()
+    sources = list(dict.fromkeys(row.source for row in table.published))
+    counts = table.rows[0].scores
+    n = [DASH if unknown else str(n) for n, unknown in zip(counts["n"], counts["unknown"], strict=True)]
+    rows, marked, faint, breaks = [("questions", *n, "", "", "")], set(), {0}, {0}
+    for row in (*table.rows, *table.published):
+        marked |= {
+            (len(rows), 1 + i)
+            for i, column in enumerate(COLUMNS)
+            if column in best and row.digits[column] and float(row.digits[column]) == float(best[column])
+        }
+        provenance = ("", "", f"[{sources.index(row.source) + 1}]") if row.rule is None else _provenance(row)
+        rows.append((row.name, *(row.digits[column] or DASH for column in COLUMNS), *provenance))
+        if row.intervals is not None:
+            for label, bound in (("  95 % from", "low"), ("  to", "high")):
+                faint.add(len(rows))
+                cells = (DASH if pd.isna(x) else f"{x:.2f}" for x in row.intervals[bound])
+                rows.append((label, *cells, "", "", ""))
+        if table.published and row is table.rows[-1]:
+            breaks.add(len(rows) - 1)
+    return _Grid(
+        title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
+        headers=("", *COLUMNS, "unparsed", "random credit", "rule"),
+        rows=tuple(rows),
+        best=frozenset(marked),
+        faint=frozenset(faint),
+        breaks=frozenset(breaks),
+        notes=_notes(table, sources),
+    )
+
+
+def _provenance(row: Row) -> tuple[str, str, str]:
+    if row.unparsed is None:
+        return DASH, DASH, row.rule
+    return str(row.unparsed), f"{row.random_credit:.2f}", row.rule
+
+
+def _notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
+    notes = []
+    if any(digits is None for row in table.rows for digits in row.digits.values()):
+        notes.append(f"{DASH} no such question, or not known of every question whether it is one")
+    if any(row.unparsed is not None for row in table.rows):
+        notes.append("random credit: what a random option for each unparsed answer would be worth, in points")
+    if any(row.rule == AS_FILED for row in table.rows):
+        notes.append(f"{AS_FILED}: the file's own indices, its producer's guesses included")
+    if table.published and table.n_questions() != TEST_QUESTIONS:
+        notes.append(f"published rows are over the {TEST_QUESTIONS:,} test questions of ScienceQA, not over these")
+    return (*notes, *(f"[{i}] {source}" for i, source in enumerate(sources, start=1)))
+
+
+def _comparisons(table: ResultTable) -> list[_Grid]:
+    return [
+        _Grid(
+            title=f"{a} minus {b}, question by question",
+            headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
+            rows=tuple(
+                (
+                    str(name),
+                    *(str(row[key]) for key in ("n", "both_right", "only_a", "only_b", "both_wrong")),
+                    *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
+                    *(_p(row[key]) for key in ("p", "p_holm")),
+                )
+                for name, row in compared.astype(object).iterrows()
+            ),
+            notes=("p: McNemar's test, exact; Holm: corrected for all columns but Avg; interval: paired bootstrap",),
+        )
+        for (a, b), compared in table.comparisons.items()
+    ]
+
+
+def _p(p: float) -> str:
+    return DASH if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _text(grid: _Grid, terminal: bool) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    for header in grid.headers:
+        words = header in ("", "rule")
+        drawn.add_column(
+            Text(FOLDED.get(header) or printable(header)),
+            justify="left" if words else "right",
+            no_wrap=header in COLUMNS,
+            min_width=GAPS.get(header),
+            overflow="fold",
+        )
+    for i, row in enumerate(grid.rows):
+        cells = (_cell(cell, grid, (i, j), terminal) for j, cell in enumerate(row))
+        drawn.add_row(*cells, style="dim" if i in grid.faint else "", end_section=i in grid.breaks)
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, highlight=False)
+    console.width = max(console.width, 100) if terminal else 200  # too narrow, rich would cut numbers
+    console.print(Text(printable(grid.title), style="bold"), "", drawn, sep="\n")
+    for note in grid.notes:
+        console.print(Text(printable(note), style="dim"))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _cell(text: str, grid: _Grid, place: tuple[int, int], terminal: bool) -> Text:
+    from rich.text import Text
+
+    best = place in grid.best
+    if terminal:
+        return Text(printable(text), style="bold green" if best else "")
+    starred = grid.best and 1 <= place[1] <= len(COLUMNS)
+    return Text(printable(text) + ("*" if best else " " if starred else ""))
+
+
+def _markdown(grid: _Grid) -> str:
+    def escaped(text: str) -> str:
+        # ~ and brackets stay: they are in names and notes, and make nothing here
+        return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
+
+    def piped(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    lines = [
+        f"**{escaped(grid.title)}**",
+        "",
+        piped(escaped(header) for header in grid.headers),
+        piped(":--" if header in ("", "rule") else "--:" for header in grid.headers),
+    ]
+    for i, row in enumerate(grid.rows):
+        cells = (escaped(cell.strip()) for cell in row)
+        lines.append(piped(f"**{c}**" if (i, j) in grid.best else c for j, c in enumerate(cells)))
+    lines += ["", *(f"- {escaped(note)}" for note in grid.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _latex(grid: _Grid) -> str:
+    """A booktabs tabular; title and notes are comments."""
+    special = {c: rf"\{c}" for c in "#$%&_{}"} | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        DASH: "--",
+    }
+
+    def cell(text: str, i: int, j: int) -> str:
+        escaped = "".join(special.get(c, c) for c in printable(text))
+        if (i, j) in grid.best:
+            return rf"\textbf{{{escaped}}}"
+        return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped
+
+    headers = (cell(header, -1, j) for j, header in enumerate(grid.headers))
+    align = "".join("l" if header in ("", "rule") else "r" for header in grid.headers)
+    lines = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(headers) + r" \\", r"\midrule"]
+    for i, row in enumerate(grid.rows):
+        lines.append(" & ".join(cell(text, i, j) for j, text in enumerate(row)) + r" \\")
+        if i in grid.breaks:
+            lines.append(r"\midrule")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {printable(note)}" for note in grid.notes)]
+    return "\n".join([f"% {printable(grid.title)}", *lines]) + "\n"
+
+
+def _csv(table: ResultTable) -> str:
+    bounds = ("low", "high") if table.rows[0].intervals is not None else ()
+    limits = [f"{column} {bound}" for column in COLUMNS for bound in bounds]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["system", *COLUMNS, *limits, "n", "unparsed", "random_credit", "rule", "source"])
+    for row in (*table.rows, *table.published):
+        cells = pd.DataFrame() if row.intervals is None else row.intervals
+        values = [cells[bound].get(column) if bound in cells else None for column in COLUMNS for bound in bounds]
+        writer.writerow(
+            [row.name, *(row.digits[column] for column in COLUMNS)]
+            + [None if value is None or pd.isna(value) else f"{value:.2f}" for value in values]
+            + [None if row.scores is None else row.scores.loc["Avg", "n"], row.unparsed]
+            + [None if row.random_credit is None else f"{row.random_credit:.2f}", row.rule, row.source]
+        )
+    return out.getvalue()
+
+
+def _json(table: ResultTable) -> str:
+    content = {
+        "title": table.title,
+        "n": table.n_questions(),
+        "systems": [system_record(row) for row in table.rows],
+        "published": [{"name": row.name, "digits": row.digits, "source": row.source} for row in table.published],
+        "best": table.best(),
+        "comparisons": [
+            {
+                "a": a,
+                "b": b,
+                "columns": {
+                    name: {key: None if pd.isna(value) else value for key, value in row.items()}
+                    for name, row in compared.astype(object).to_dict(orient="index").items()
+                },
+            }
+            for (a, b), compared in table.comparisons.items()
+        ],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def system_record(row: Row) -> dict[str, object]:
+    """A scored row for JSON: null where the table has a dash, and then the known part with its n."""
+    columns = {}
+    for name, score in row.scores.astype(object).iterrows():
+        known = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}
+        if score["unknown"]:
+            columns[name] = {"accuracy": None, "unknown": score["unknown"], "known": known}
+        else:
+            columns[name] = known
+            if row.intervals is not None:
+                columns[name]["interval"] = [_number(x) for x in row.intervals.loc[name]]
+    return {
+        "name": row.name,
+        "rule": row.rule,
+        "source": row.source,
+        "unparsed": row.unparsed,
+        "random_credit": _number(row.random_credit),
+        "calibration_error": None if row.calibration_error is None else round(row.calibration_error, 4),
+        "columns": columns,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """Two decimals, as the tables have; what is no number is null."""
+    return None if value is None or pd.isna(value) else round(float(value), 2)
+
+
+def printable(text: str) -> str:
+    """Without control characters: a name or a question is untrusted, and a terminal obeys them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
