@@ -35,7 +35,13 @@ OPEN_CLIP_WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-"""In order of preference, as open_clip itself names and prefers them."""
+"""In order of preference, as open_clip itself names and prefers them in a folder."""
+
+OPEN_CLIP_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""On the hub the other names may be those of the same repository's transformers form."""
+
+PREPROCESS_KEYS = ("size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
+"""What decides open_clip's preprocessing."""
 
 CLIP_VISION_KEYS = (
     "attention_dropout",
@@ -150,18 +156,15 @@ def _blueprint(name: str, scales: int) -> _Blueprint:
         raise UserError(f"{name}: no such folder; --clip takes a folder, a hub id or an open_clip MODEL/TAG")
     if name.startswith("hf-hub:"):
         repo = name.removeprefix("hf-hub:")
-        folder = hub_folder(repo, ["open_clip_config.json"], [[weights] for weights in OPEN_CLIP_WEIGHTS[::2]])
-        return _from_folder(folder, scales)
+        folder = hub_folder(repo, ["open_clip_config.json"], [[weights] for weights in OPEN_CLIP_HUB_WEIGHTS])
+        return _open_clip(f"local-dir:{folder}", _open_clip_weights(folder), {}, scales)
     model, _, tag = name.partition("/")
     if model in import_open_clip().list_models():
         return _from_registry(model, tag, scales)
     if name.count("/") == 1:
-        folder = hub_folder(
-            name,
-            ["config.json", "preprocessor_config.json"],
-            [["model.safetensors"], ["model.safetensors.index.json", "model-*.safetensors"], ["pytorch_model.bin"]],
-        )
-        return _from_folder(folder, scales)
+        whole, shards = ["model.safetensors"], ["model.safetensors.index.json", "model-*.safetensors"]
+        settings = ["config.json", "preprocessor_config.json"]
+        return _transformers_clip(hub_folder(name, settings, [whole, shards, ["pytorch_model.bin"]]), scales)
     raise UserError(
         f"{name}: no such image tower\n"
         "  --clip takes a folder, a hub id (ORG/REPO, hf-hub:ORG/REPO) or an open_clip MODEL/TAG "
@@ -191,7 +194,7 @@ def _from_registry(model: str, tag: str, scales: int) -> _Blueprint:
             f"{model}/{tag}: these weights were trained with another activation (QuickGELU): use {other}/{tag}"
         )
     repo, _, filename = published["hf_hub"].rpartition("/")
-    folder = hub_folder(repo, [], [[weights] for weights in ([filename] if filename else OPEN_CLIP_WEIGHTS[::2])])
+    folder = hub_folder(repo, [], [[weights] for weights in ([filename] if filename else OPEN_CLIP_HUB_WEIGHTS)])
     preprocessing = {key: published[key] for key in ("mean", "std", "interpolation", "resize_mode")}
     weights = folder / filename if filename else _open_clip_weights(folder)
     return _open_clip(model, weights, preprocessing, scales)
@@ -217,8 +220,8 @@ def _open_clip(name: str, weights: Path, preprocessing: dict[str, Any], scales: 
                     force_preprocess_cfg=preprocessing,
                     device=device,
                 ).eval()
-        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise UserError(f"{name}: open_clip cannot build this model: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
+            raise UserError(f"{name}: open_clip cannot build this model: {_first_line(error)}") from error
 
     def load() -> nn.Module:
         model = build("cpu")
@@ -245,7 +248,7 @@ def _open_clip(name: str, weights: Path, preprocessing: dict[str, Any], scales: 
             "vision": config["vision_cfg"],
             "embed_dim": config["embed_dim"],
             "quick_gelu": bool(config.get("quick_gelu")),
-            "preprocess": preprocess,
+            "preprocess": {key: preprocess[key] for key in PREPROCESS_KEYS},
         },
         weights=(weights,),
         load=load,
