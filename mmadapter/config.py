@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from mmadapter.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputFormat:
@@ -42,6 +44,17 @@ class Recipe:
     """Bound on the gradient's norm."""
     seed: int = 0
     """Of the initial adapter and the order of the problems."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: a number below its least value.
+        """
+        for name in ("epochs", "batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not self.learning_rate > 0 or not self.clip_norm > 0:
+            raise UserError("learning_rate and clip_norm must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +50,18 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
 
 def command_parser(name: str, description: str, **settings: object) -> ArgumentParser:
     """A parser with the flags that every command has; its errors are `UserError`s."""
+    from argparse import HelpFormatter
     from importlib.metadata import version
 
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(
-        prog=name, description=description, version=version("mmadapter"), exit_on_error=False, **settings
+        prog=name,
+        description=description,
+        version=version("mmadapter"),
+        exit_on_error=False,
+        formatter_class=HelpFormatter,
+        **settings,
     )
     parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -65,7 +72,7 @@ def add_data_arguments(parser: ArgumentParser) -> None:
     """The flags that say which questions are asked."""
     parser.add_argument("--dataset", choices=("demo", "scienceqa"), help="left out: that of the run")
     parser.add_argument("--data-dir", nargs="+", metavar="DIR", help="where it lies; the first that has a pid wins")
-    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--split", help="left out: that of the run, or test")
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
@@ -79,7 +86,10 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     try:
         return parser.parse_args(argv)
     except ArgumentError as error:
-        raise UserError(f"{error}\n  {parser.prog} --help lists the arguments") from error
+        text = str(error)
+        if wrong := re.search(r'key "(\w+)":.*<class \'(\w+)\'>. Got value: (.*)', text, re.DOTALL):
+            text = f"--{wrong[1].replace('_', '-')}: {wrong[3]!r} is not of type {wrong[2]}"
+        raise UserError(f"{text}\n  {parser.prog} --help lists the arguments") from error
 
 
 @contextmanager

@@ -12,20 +12,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from mmadapter.config import RunConfig
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import check_options, check_pids, some
 from mmadapter.evaluation.rules import RULES, parse_outputs
 from mmadapter.scienceqa.problems import LETTERS
+from mmadapter.settings import CONFIG_FILE, read_settings
 
 AS_FILED = "as filed"
 """The rule of a file that holds indices: whatever its producer used."""
 LIKELIHOOD = "likelihood"
 """The rule of a prediction without text: the most probable option."""
+OPTION_TEXT = "option text"
+"""The rule of a run that generates an option's text: it must be written as the option is."""
 DEFAULT_RULE = "strict"
 MAX_BYTES = 256 * 2**20
 """Of a file, decoded: 4,241 answers with their prompts are some 10 MB, with reasoning 50."""
@@ -49,7 +53,7 @@ class Predictions:
     frame: pd.DataFrame
     """`pid` and the `COLUMNS`, one row a question, in the questions' order."""
     rule: str
-    """A name in `rules.RULES`, `AS_FILED` or `LIKELIHOOD`."""
+    """A name in `rules.RULES`, `AS_FILED`, `LIKELIHOOD` or `OPTION_TEXT`."""
     source: str
     """The file."""
 
@@ -76,7 +80,10 @@ def read_predictions(
     if path.suffix not in readers:
         raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
     _check_size(path)
-    frame = readers[path.suffix](path)
+    try:
+        frame = readers[path.suffix](path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
     frame = frame.set_index("pid").loc[questions.index]
     check_options(frame["prediction"], questions["n_choices"], str(path))
@@ -97,7 +104,8 @@ def read_predictions(
 def _rule_in_file(frame: pd.DataFrame) -> str:
     """Whose predictions a file holds; texts alone are still to be read."""
     if frame["output"].notna().any():
-        return AS_FILED if frame["prediction"].notna().any() else DEFAULT_RULE
+        read = frame["prediction"].notna() | frame["unparsed"].notna()
+        return AS_FILED if read.any() else DEFAULT_RULE
     return LIKELIHOOD if frame["probabilities"].notna().any() else AS_FILED
 
 
@@ -108,7 +116,8 @@ def load_run_predictions(
 
     Args:
         run: a run directory, or one variant's folder in it.
-        split: predictions of `test` are in `predictions.parquet`, others in `predictions-SPLIT.parquet`.
+        split: predictions of the run's own split are in `predictions.parquet`, others in
+            `predictions-SPLIT.parquet`.
         questions, rule: as for `read_predictions`.
 
     Returns:
@@ -117,14 +126,16 @@ def load_run_predictions(
     Raises:
         UserError: not a run directory; or as `read_predictions`.
     """
-    file = "predictions.parquet" if split == "test" else f"predictions-{split}.parquet"
-    folders = variant_folders(run)
-    return {
-        folder.name: read_predictions(folder / file, questions, rule=rule, name=folder.name)
-        if (folder / file).is_file()
-        else None
-        for folder in folders
-    }
+    settings = run_settings(run)
+    file = "predictions.parquet" if split == settings["split"] else f"predictions-{split}.parquet"
+    generated = DEFAULT_RULE if settings["answer"] == "letter" else OPTION_TEXT
+    found: dict[str, Predictions | None] = {}
+    for folder in variant_folders(run):
+        found[folder.name] = None
+        if (folder / file).is_file():
+            read = read_predictions(folder / file, questions, rule=rule, name=folder.name)
+            found[folder.name] = replace(read, rule=generated) if read.rule == AS_FILED else read
+    return found
 
 
 def variant_folders(run: Path) -> list[Path]:
@@ -133,14 +144,24 @@ def variant_folders(run: Path) -> list[Path]:
     Raises:
         UserError: not a run directory.
     """
-    if not run.is_dir():
-        raise UserError(f"{run}: no such run directory\n  mmadapter-train --output-dir makes one")
-    folders = sorted(file.parent for file in run.glob("*/config.yaml"))
+    folders = sorted(file.parent for file in run.glob(f"*/{CONFIG_FILE}"))
     if not folders and (run / "adapter_config.json").is_file():
         folders = [run]
     if not folders:
-        raise UserError(f"{run}: not a run directory: no variant's folder in it holds a config.yaml")
+        raise UserError(f"{run}: not a run directory: no variant's folder in it holds a {CONFIG_FILE}")
     return folders
+
+
+def run_settings(run: Path) -> dict[str, object]:
+    """The settings of a run, by name: those it saved, the defaults for the others.
+
+    Raises:
+        UserError: not a run directory, or its settings cannot be read.
+    """
+    for file in (run / CONFIG_FILE, run.parent / CONFIG_FILE):  # a variant's folder lies in its run
+        if file.is_file():
+            return asdict(RunConfig()) | read_settings(file)
+    raise UserError(f"{run}: not a run directory: there is no {CONFIG_FILE} in it\n  mmadapter-train makes one")
 
 
 def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:
@@ -194,11 +215,12 @@ def _answers_file(path: Path) -> pd.DataFrame:
 
 
 def _csv_file(path: Path) -> pd.DataFrame:
-
     try:
         table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
     except ValueError as error:  # also pandas' own parser errors and wrong encodings
         raise UserError(f"{path}: not a readable CSV file: {error}") from error
+    if "output" in table and table["output"].notna().any():
+        table["output"] = table["output"].fillna("")  # an empty text is an empty cell
     return _from_table(table, path)
 
 
@@ -212,8 +234,9 @@ def _parquet_file(path: Path) -> pd.DataFrame:
         size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
         if size > MAX_BYTES:
             raise UserError(f"{path}: {size / 2**20:.0f} MB decoded; predictions are at most {MAX_BYTES >> 20} MB")
-        table = file.read(columns=[c for c in ("pid", *COLUMNS) if c in file.schema_arrow.names]).to_pandas()
-    except (OSError, pyarrow.ArrowException) as error:
+        table = file.read(columns=[c for c in ("pid", *COLUMNS) if c in file.schema_arrow.names])
+        table = table.to_pandas(ignore_metadata=True)  # which would make pid the index again
+    except pyarrow.ArrowException as error:
         raise UserError(f"{path}: not a readable parquet file: {error}") from error
     return _from_table(table, path)
 

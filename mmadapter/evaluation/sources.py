@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame
-from mmadapter.evaluation.predictions import Predictions, load_run_predictions, read_predictions
+from mmadapter.evaluation.predictions import Predictions, load_run_predictions, read_predictions, run_settings
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 
@@ -36,7 +36,7 @@ def collect(
     *,
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
-    split: str = "test",
+    split: str | None = None,
     rule: str | None = None,
 ) -> Scored:
     """Reads the questions once, then every system's answers to them.
@@ -44,57 +44,51 @@ def collect(
     Args:
         runs: run directories, each with its variants.
         files: predictions, see `predictions.read_predictions`.
-        dataset, data_dir: left out: what the runs were trained on.
-        split: of the data set.
+        dataset, data_dir, split: left out: those of the runs; without a run the split is test.
         rule: reads every text anew.
 
     Raises:
-        UserError: nothing is named; the runs are of different data; an unknown split; predictions that are
-            missing or do not fit.
+        UserError: nothing is named; the runs are of different questions; an unknown split; predictions that
+            are missing or do not fit.
     """
     if not runs and not files:
         raise UserError("nothing to evaluate: name a run directory, or a file with --predictions")
-    name, folders = _data_of(runs, dataset, data_dir)
-    data = load_dataset(name, folders)[split]
+    settings = {run: run_settings(run) for run in runs}
+    dataset = dataset or _common(settings, "dataset")
+    if dataset is None:
+        raise UserError("whose questions are these predictions for? name them with --dataset (and --data-dir)")
+    if data_dir is None:
+        data_dir = _common({run: of for run, of in settings.items() if of["dataset"] == dataset}, "data_dir")
+    split = split or _common(settings, "split") or "test"
+    limit = _common(settings, "limit")
+    data = first(load_dataset(dataset, data_dir or None)[split], limit)
     questions = question_frame(data)
     found = [(run, predictions) for run in runs for predictions in _of_run(run, split, questions, rule)]
     found += [(file, read_predictions(file, questions, rule=rule)) for file in files]
-    return Scored(f"{name} {split}", data, questions, tuple(_distinct(found)))
+    title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
+    return Scored(title, data, questions, tuple(_distinct(found)))
 
 
-def _data_of(
-    runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] | None
-) -> tuple[str, list[Path] | None]:
-    configured = {run: _run_data(run) for run in runs} if dataset is None or data_dir is None else {}
-    if dataset is None:
-        names = {name for name, _ in configured.values()}
-        if not names:
-            raise UserError("whose questions are these predictions for? name them with --dataset (and --data-dir)")
-        if len(names) > 1:
-            told = ", ".join(f"{run} {name}" for run, (name, _) in configured.items())
-            raise UserError(f"one table is over one data set: {told}")
-        (dataset,) = names
-    if data_dir is None:
-        places = {tuple(folders or ()) for name, folders in configured.values() if name == dataset}
-        if len(places) > 1:
-            raise UserError(f"the runs' {dataset} lies in different folders: name those to use with --data-dir")
-        data_dir = [Path(folder) for folder in next(iter(places), ())]
-    return dataset, list(data_dir) or None
+def first(data: Dataset, n: int | None) -> Dataset:
+    """The first n problems of a split; all, if n is None."""
+    if n is None:
+        return data
+    pids = tuple(data.problems)[:n]
+    (split,) = data.splits
+    return Dataset(data.name, {pid: data.problems[pid] for pid in pids}, {split: pids}, data.skipped)
 
 
-def _run_data(run: Path) -> tuple[str, list[str] | None]:
-    """The data set that a run was trained on."""
-    places = [folder / "config.yaml" for folder in (run, run.parent)]  # a variant's folder lies in its run
-    for file in places:
-        if file.is_file():
-            try:
-                config = yaml.safe_load(file.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise UserError(f"{file}: not readable as YAML: {error}") from error
-            if isinstance(config, dict) and "dataset" in config:
-                folders = config.get("data_dir")
-                return config["dataset"], [folders] if isinstance(folders, str) else folders
-    raise UserError(f"{run}: not a run directory: there is no config.yaml in it that names a dataset")
+def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:
+    """What all runs agree on; None without a run.
+
+    Raises:
+        UserError: they do not agree.
+    """
+    values = [of[key] for of in settings.values()]
+    if any(value != values[0] for value in values):
+        told = ", ".join(f"{value} in {run}" for run, value in zip(settings, values, strict=True))
+        raise UserError(f"one table is over the same questions, but {key} is {told}")
+    return values[0] if values else None
 
 
 def _of_run(run: Path, split: str, questions: pd.DataFrame, rule: str | None) -> list[Predictions]:

@@ -111,12 +111,15 @@ class ImageTower:
         Raises:
             UserError: the weights do not fit the configuration.
         """
-        return self._blueprint.load().eval().requires_grad_(False).to(self.device, self.dtype)
+        model = self._blueprint.load().eval().requires_grad_(False)
+        # convolutions are 1.3 to 2 times faster on a CPU with the channels last
+        return model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
         """The global features I_1 .. I_M of preprocessed images, raw and concatenated, in float32."""
-        features = self._blueprint.features(self.model, images.to(self.device, self.dtype))
+        images = images.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
+        features = self._blueprint.features(self.model, images)
         return torch.cat(features, dim=-1).float()
 
 

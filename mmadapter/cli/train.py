@@ -1,0 +1,109 @@
+"""mmadapter-train: from data to a run's folder and its table."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
+
+from mmadapter.cli.common import command_parser, parse, run_command, wants_debug
+from mmadapter.config import InputFormat, Recipe, RunConfig, preset_config
+from mmadapter.errors import UserError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+NAME = "mmadapter-train"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(NAME, lambda: _train(argv), debug=wants_debug(argv))
+
+
+def _train(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    config, args = _configuration(parser, argv)
+    from mmadapter.settings import config_yaml
+
+    if args.print_config:
+        print(config_yaml(config), end="")
+        return 0
+    from mmadapter.evaluation.render import render
+    from mmadapter.experiment import run_experiment
+    from mmadapter.training.loop import Interrupted
+
+    try:
+        table = run_experiment(config, quiet=args.quiet)
+    except Interrupted:
+        command = f"{NAME} --resume --output-dir {config.output_dir}"
+        print(f"{NAME}: interrupted; `{command}` goes on from here", file=sys.stderr)
+        return 1
+    sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
+    print(f"Run: {config.output_dir}")
+    return 0
+
+
+def _configuration(parser: ArgumentParser, argv: Sequence[str] | None):
+    """The preset's settings, over them the file's of `--config` or `--resume`, over them the command line's."""
+    from mmadapter.settings import CONFIG_FILE, read_settings
+
+    given = vars(parse(parser, argv))
+    file = given["config"]
+    if given["resume"] and file is None:
+        if given["output_dir"] is None:
+            raise UserError("--resume needs --output-dir, the folder of the run to go on with")
+        file = given["output_dir"] / CONFIG_FILE
+    from_file = read_settings(file) if file else {}
+    preset, dataset, llm = (given[name] or from_file.get(name) for name in ("preset", "dataset", "llm"))
+    base = preset_config(preset, dataset)
+    if llm not in (None, base.llm):
+        base = replace(base, adapter_layers=None)  # keep the share of the depth, not the number
+    parser.set_defaults({**asdict(base), **from_file})
+    args = parse(parser, argv)
+    config = RunConfig(**{field.name: getattr(args, field.name) for field in fields(RunConfig)})
+    config = replace(config, data_dir=tuple(Path(folder) for folder in config.data_dir))
+    if config.output_dir is None:
+        config = replace(config, output_dir=Path("runs", f"{config.dataset}-{config.preset}-seed{config.seed}"))
+    return config, args
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser(
+        NAME,
+        "Trains a LLaMA-Adapter and its text-only baseline on a frozen language model and image tower, "
+        "and prints the paper's table. A setting that is not given is the preset's: --print-config shows them.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, over the preset's")
+    parser.add_argument("--print-config", action="store_true", help="print every setting and its value, and stop")
+    hints = get_type_hints(RunConfig)
+    for title, kind in (("what to run", RunConfig), ("the prompt", InputFormat), ("training", Recipe)):
+        group = parser.add_argument_group(title)
+        for name, text in _field_texts(kind).items():
+            flag, hint = "--" + name.replace("_", "-"), hints[name]
+            if hint is bool:
+                group.add_argument(flag, action="store_true", help=text)
+            elif name == "data_dir":
+                group.add_argument(flag, nargs="+", metavar="DIR", help=text)
+            elif get_origin(hint) is Literal:
+                group.add_argument(flag, choices=get_args(hint), help=text)
+            else:
+                kind = next(part for part in (*get_args(hint), hint) if part is not NoneType)
+                group.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
+    return parser
+
+
+def _field_texts(kind: type) -> dict[str, str]:
+    """What stands under each field of a dataclass, in the class' order."""
+    body = ast.parse(inspect.getsource(kind)).body[0].body
+    return {
+        node.target.id: below.value.value
+        for node, below in pairwise(body)
+        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }

@@ -1,0 +1,171 @@
+"""From a configuration to a run's folder: data, features, training, answers, table.
+
+RUN/config.yaml, table.json, README.md        what was run, and the table of its variants
+RUN/multimodal/, RUN/text/                    each complete: config.yaml, adapter.safetensors,
+    adapter_config.json, predictions.parquet, metrics.json, log.jsonl, checkpoint.safetensors, README.md
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from itertools import islice
+
+import torch
+
+from mmadapter.backbone import LanguageModel, load_llm
+from mmadapter.card import model_card
+from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
+from mmadapter.errors import UserError
+from mmadapter.evaluation.frame import question_frame
+from mmadapter.evaluation.predict import predict
+from mmadapter.evaluation.predictions import DEFAULT_RULE, LIKELIHOOD, Predictions
+from mmadapter.evaluation.render import render
+from mmadapter.evaluation.table import ResultTable, result_table
+from mmadapter.features import QuestionImages, question_images
+from mmadapter.files import write_text, write_whole
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.load import load_dataset
+from mmadapter.scienceqa.problems import Dataset
+from mmadapter.settings import CONFIG_FILE, config_yaml, differences
+from mmadapter.training.loop import train
+from mmadapter.vision.towers import load_tower
+
+VARIANTS = {"both": ("multimodal", "text"), "multimodal": ("multimodal",), "text": ("text",)}
+
+
+def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
+    """Train and test the variants of `config`, leaving everything in `config.output_dir`.
+
+    Returns:
+        The table over the tested split; for the demo with the ceiling as its last row.
+
+    Raises:
+        UserError: something the user gave cannot be used. Nothing finished is lost.
+        Interrupted: Ctrl-C or SIGTERM; the same configuration with `resume` goes on.
+    """
+    folder = config.output_dir
+    if (folder / CONFIG_FILE).exists() and not config.resume:
+        raise UserError(f"{folder}: holds a run already: --resume goes on with it, --output-dir names another folder")
+    device = resolve_device(config.device)
+    data = limited(load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error), config.limit)
+    data[config.split]  # an unknown split is told before hours are spent
+    llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
+    config = replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False)
+    models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
+    images = None
+    if "multimodal" in models:
+        tower, form = models["multimodal"].tower, config.part(InputFormat)
+        images, data = question_images(tower, data, form, on_error=config.on_error, quiet=quiet)
+
+    settings = folder / CONFIG_FILE
+    if settings.exists() and (other := differences(settings, config)):
+        raise UserError(f"{settings}: cannot resume: this run has another {', '.join(other)}")
+    write_text(settings, config_yaml(config))
+    systems = [_run_variant(replace(config, variant=name), models[name], data, images, quiet) for name in models]
+    if config.dataset == "demo":
+        systems.append(_ceiling(llm, data[config.split], quiet=quiet))
+    table = result_table(systems, question_frame(data[config.split]), title=f"{config.dataset} {config.split}")
+    write_text(folder / "table.json", render(table, "json"))
+    write_text(folder / "README.md", f"# {folder.name}\n\n{render(table, 'markdown')}")
+    return table
+
+
+def _build(config: RunConfig, llm: LanguageModel, variant: str) -> MultimodalAdapter:
+    """The variant's model before training, on the shared language model."""
+    tower = None
+    if variant == "multimodal":
+        tower = load_tower(config.clip, scales=config.scales, device=llm.model.device)
+    return MultimodalAdapter.build(
+        llm,
+        tower,
+        adapter_len=config.adapter_len,
+        adapter_layers=config.adapter_layers,
+        projection_hidden=config.projection_hidden,
+        prompt_std=config.prompt_std,
+        seed=config.seed,
+        form=config.part(InputFormat),
+    )
+
+
+def _run_variant(
+    config: RunConfig, model: MultimodalAdapter, data: Dataset, images: QuestionImages | None, quiet: bool
+) -> Predictions:
+    """Train and test one variant, and write its folder. What a resumed run finds there it goes on from."""
+    folder = config.output_dir / config.variant
+    write_text(folder / CONFIG_FILE, config_yaml(config))
+    epochs = train(
+        model,
+        data,
+        config.part(Recipe),
+        images=images,
+        folder=folder,
+        resume=True,
+        tensorboard=config.tensorboard,
+        quiet=quiet,
+    )
+    asked = data[config.split]
+    answers = predict(model, asked, scoring=config.scoring, images=images, quiet=quiet)
+    file = folder / "predictions.parquet"
+    write_whole(file, answers.to_parquet)
+    rule = LIKELIHOOD if config.scoring == "likelihood" else DEFAULT_RULE
+    system = Predictions(config.variant, answers, rule, str(file))
+    table = result_table([system], question_frame(asked), title=f"{config.dataset} {config.split}")
+    metrics = {
+        "table": json.loads(render(table, "json")),
+        "epochs": [asdict(epoch) for epoch in epochs],
+        "trainable_parameters": sum(parameter.numel() for parameter in model.adapter.parameters()),
+        "truncated_prompts": int(answers["truncated"].sum()),
+        "skipped_problems": [asdict(skipped) for skipped in data.skipped],
+    }
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_text(folder / "README.md", model_card(config, model, render(table, "markdown"), len(data.skipped)))
+    return system
+
+
+def _ceiling(llm: LanguageModel, data: Dataset, *, quiet: bool) -> Predictions:
+    """What the frozen model answers where the true caption stands in the hint: no adapter can carry more."""
+    frozen = MultimodalAdapter.build(llm, None, adapter_layers=1)  # its gate is 0
+    told = {
+        pid: replace(problem, hint=" ".join(filter(None, (problem.caption, problem.hint))))
+        if problem.caption
+        else problem
+        for pid, problem in data.problems.items()
+    }
+    answers = predict(frozen, replace(data, problems=told), quiet=quiet)
+    return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")
+
+
+def limited(data: Dataset, limit: int | None) -> Dataset:
+    """The first `limit` problems of each split; all of them if None."""
+    if limit is None:
+        return data
+    splits = {name: tuple(islice(pids, limit)) for name, pids in data.splits.items()}
+    kept = {pid for pids in splits.values() for pid in pids}
+    return replace(data, problems={pid: p for pid, p in data.problems.items() if pid in kept}, splits=splits)
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the accelerator, where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).strip().splitlines()[0]}") from error
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the processor computes in it (half the time on a recent CPU), else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
