@@ -10,6 +10,10 @@ architectures of timm, shape by shape and in order. The right one is `tf_efficie
 off by 3 at logits of up to 7. For the same reason the pixels are normalised as TensorFlow's model was trained,
 (x - 127) / 128, not with ImageNet's mean and deviation.
 
+Images are squashed to a square, not cropped: ScienceQA's pictures are often wide, with what matters at both ends
+(two magnets, two flasks). Ridge probes of the answer on the features of 2,010 training images of ScienceQA's
+development subset, over the 14 commonest questions: 69.1 % squashed, 69.2 % padded with white, 65.4 % cropped.
+
 open_clip wants a text tower beside the image tower: it gets the smallest possible, of zeros, never used.
 """
 
