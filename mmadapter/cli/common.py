@@ -32,20 +32,22 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
         code = body() or 0
         sys.stdout.flush()  # here, so that a closed pipe is noticed here
         return code
-    except UserError as error:
-        code, message = 2, str(error)
-    except KeyboardInterrupt:
-        code, message = 1, "interrupted"
     except BrokenPipeError:  # as in `... | head`: nobody reads any more, and nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush fails again
         return 0
-    except Exception as error:
-        code = 1
-        message = f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where"
-    if debug:
-        traceback.print_exc()
-    print(f"{name}: {message}", file=sys.stderr)
-    return code
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"{name}: {_told(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where"
 
 
 def command_parser(name: str, description: str, **settings: object) -> ArgumentParser:

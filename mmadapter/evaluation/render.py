@@ -236,10 +236,10 @@ def _csv(table: ResultTable) -> str:
         cells = pd.DataFrame() if row.intervals is None else row.intervals
         values = [cells[bound].get(column) if bound in cells else None for column in COLUMNS for bound in bounds]
         writer.writerow(
-            [row.name, *(row.digits[column] for column in COLUMNS)]
+            [printable(row.name), *(row.digits[column] for column in COLUMNS)]
             + [None if value is None or pd.isna(value) else f"{value:.2f}" for value in values]
             + [None if row.scores is None else row.scores.loc["Avg", "n"], row.unparsed]
-            + [None if row.random_credit is None else f"{row.random_credit:.2f}", row.rule, row.source]
+            + [None if row.random_credit is None else f"{row.random_credit:.2f}", row.rule, printable(row.source)]
         )
     return out.getvalue()
 

@@ -1,0 +1,83 @@
+"""mmadapter-errors: the frame in a file, and a look at it."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from mmadapter.cli.errors import main
+from mmadapter.evaluation.frame import error_frame
+from mmadapter.evaluation.predictions import predictions_frame
+from tests.evaluation.questions import N_TEST, answers, questions
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return questions(tmp_path / "data")["test"]
+
+
+@pytest.fixture
+def files(tmp_path, asked):
+    for name, right in (("first", 0.8), ("second", 0.3)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": answers(asked, right)}))
+    return [str(tmp_path / f"{name}.json") for name in ("first", "second")]
+
+
+@pytest.fixture
+def where(tmp_path):
+    return ["--dataset", "scienceqa", "--data-dir", str(tmp_path / "data")]
+
+
+def test_parquet_is_the_error_frame(files, where, asked, tmp_path, capsys):
+    assert main([*files, *where, "--output", str(tmp_path / "e.parquet")]) == 0
+    given = {
+        name: predictions_frame(list(answers(asked, right)), prediction=list(answers(asked, right).values()))
+        for name, right in (("first", 0.8), ("second", 0.3))
+    }
+    written = pd.read_parquet(tmp_path / "e.parquet")
+    written["choices"] = written["choices"].map(list)
+    pd.testing.assert_frame_equal(written, error_frame(given, asked), check_index_type=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"{tmp_path}/e.parquet: 53 of 53 questions\n"
+
+
+def test_csv_of_a_query(files, where, asked, tmp_path, capsys):
+    query = "not correct and grade > 6"
+    assert main([files[0], *where, "--query", query, "--output", str(tmp_path / "e.csv"), "--quiet"]) == 0
+    written = pd.read_csv(tmp_path / "e.csv", dtype={"pid": str})
+    given = answers(asked, 0.8)
+    assert written["pid"].tolist() == [p.pid for p in asked if given[p.pid] != p.answer and p.grade > 6]
+    assert json.loads(written["choices"][0]) == list(asked.problems[written["pid"][0]].choices)
+    assert capsys.readouterr().err == ""
+
+
+def test_prints_what_was_answered_wrong(files, where, asked, capsys):
+    assert main([*files, *where]) == 0
+    out = capsys.readouterr().out
+    a, b = answers(asked, 0.8), answers(asked, 0.3)
+    wrong = [p for p in asked if a[p.pid] != p.answer or b[p.pid] != p.answer]
+    assert f"scienceqa test: {len(wrong)} of {N_TEST} questions that a system got wrong" in out
+    line = next(line for line in out.splitlines() if line.startswith(wrong[0].pid))
+    letters = ["ABCDE"[i] for i in (wrong[0].answer, a[wrong[0].pid], b[wrong[0].pid])]
+    assert line.split()[2:5] == letters
+    assert f"... {len(wrong) - 20} more" in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["--query", "nonsense > 1"], "name 'nonsense' is not defined\n  columns: split, subject"),
+        (["--query", "grade >"], "invalid syntax"),
+        (["--query", "grade"], "'grade' is no condition"),
+        (["--query", "@x"], "--query '@x'"),
+        (["--output", "e.xlsx"], "must end in .parquet or .csv"),
+        (["--output", "/nowhere/e.csv"], "cannot be written"),
+    ],
+)
+def test_a_users_mistake(changed, told, files, where, capsys):
+    assert main([files[0], *where, *changed]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.startswith("mmadapter-errors: ")
+    assert err.count("\n") <= 2

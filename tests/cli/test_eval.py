@@ -1,0 +1,126 @@
+"""mmadapter-eval from arguments to table and exit code."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmadapter.cli.eval import main
+from tests.evaluation.questions import answers, questions
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return questions(tmp_path / "data")["test"]
+
+
+@pytest.fixture
+def arguments(tmp_path, asked):
+    for name, right in (("first", 0.8), ("second", 0.3)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": answers(asked, right)}))
+    files = [str(tmp_path / f"{name}.json") for name in ("first", "second")]
+    return ["--predictions", *files, "--dataset", "scienceqa", "--data-dir", str(tmp_path / "data")]
+
+
+def test_prints_the_table(arguments, asked, capsys):
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    given = answers(asked, 0.8)
+    average = sum(given[p.pid] == p.answer for p in asked) / len(given) * 100
+    assert re.search(rf"^first +{average:.2f}\*", out, re.MULTILINE)
+    assert "scienceqa test: 53 questions" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv", "json"])
+def test_every_format_with_everything(form, arguments, capsys):
+    assert main([*arguments, "--format", form, "--intervals", "--published", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "85.19" in out
+    assert "first" in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ([], "nothing to evaluate"),
+        (["--nonsense"], "--nonsense"),
+        (["--format", "html"], "invalid choice: 'html'"),
+        (["--predictions", "gone.json", "--dataset", "demo", "--data-dir", "."], "no ScienceQA problems at"),
+        (["gone"], "gone: not a run directory"),
+    ],
+)
+def test_a_users_mistake_is_one_or_two_lines_and_exit_2(changed, told, capsys):
+    assert main(changed) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mmadapter-eval: ")
+    assert told in err
+    assert err.count("\n") <= 2
+
+
+def test_a_missing_question_is_an_error_that_counts(arguments, tmp_path, capsys):
+    file = tmp_path / "first.json"
+    file.write_text(json.dumps({"results": dict(list(json.loads(file.read_text())["results"].items())[4:])}))
+    assert main(arguments) == 2
+    assert "first.json: 4 questions have no prediction: 100, 101, 102, 103" in capsys.readouterr().err
+
+
+def test_our_own_bug_is_exit_1_and_debug_shows_where(arguments, capsys, monkeypatch):
+    monkeypatch.setattr("mmadapter.evaluation.render.render", lambda *a, **k: 1 / 0)
+    assert main(arguments) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err
+    assert main([*arguments, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interruption_is_no_traceback(arguments, capsys, monkeypatch):
+    def interrupt(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmadapter.evaluation.sources.collect", interrupt)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "mmadapter-eval: interrupted\n"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0
+    assert re.fullmatch(r"mmadapter-eval \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+COMMAND = [sys.executable, "-c", "import sys; from mmadapter.cli.eval import main; sys.exit(main())"]
+
+
+def test_help_is_quick_and_light():
+    check = "import sys; from mmadapter.cli.eval import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    check += (
+        "heavy = {'pandas', 'numpy', 'torch', 'scipy', 'rich', 'pyarrow'} & set(sys.modules); assert not heavy, heavy"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_torch_is_never_imported(arguments):
+    check = f"import sys; from mmadapter.cli.eval import main; main({arguments!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_closed_pipe_is_no_error(arguments):
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, *arguments], stdout=written, stderr=subprocess.PIPE)
+    os.close(written)
+    assert done.returncode == 0
+    assert done.stderr == b""

@@ -1,0 +1,65 @@
+"""The golden numbers: GPT-3's published predictions on real ScienceQA, and every column against raw JSON."""
+
+import json
+import time
+
+import pytest
+
+from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class
+from mmadapter.evaluation.frame import error_frame, question_frame
+from mmadapter.evaluation.predictions import predictions_frame, read_predictions
+from mmadapter.evaluation.render import render
+from mmadapter.evaluation.table import result_table
+from mmadapter.scienceqa.load import load_dataset
+
+
+@pytest.fixture(scope="module")
+def folders(scienceqa_folders):
+    return {folder.name: folder for folder in scienceqa_folders}
+
+
+@pytest.fixture(scope="module")
+def gpt3(folders):
+    if not {"scienceqa", "scienceqa-img"} <= set(folders):
+        pytest.skip("not the development subset")
+    return folders["scienceqa"] / "predictions" / "gpt3_cot.json"
+
+
+def test_gpt3_is_as_published(folders, gpt3):
+    questions = question_frame(load_dataset("scienceqa", folders["scienceqa-img"])["test"])
+    start = time.perf_counter()
+    table = result_table([read_predictions(gpt3, questions)], questions, title="scienceqa test")
+    text = render(table)
+    assert time.perf_counter() - start < 2
+    row = table.rows[0]
+    assert row.digits == dict.fromkeys(COLUMNS) | {"Avg": "75.17", "TXT": "74.68", "IMG": "67.43", "NO": "79.93"}
+    assert row.scores.loc["Avg", ["correct", "n"]].tolist() == [3188, 4241]
+    assert row.rule == "as filed"
+    assert row.unparsed is None
+    assert text.count("75.17") == 1
+
+
+def test_every_column_is_a_plain_count(folders, gpt3):
+    """On the folder whose metadata is complete, without any of our readers."""
+    given = json.loads(gpt3.read_bytes())["results"]
+    problems = json.loads((folders["scienceqa"] / "problems.json").read_bytes())
+    asked = {pid: p for pid, p in problems.items() if p["split"] == "test"}
+    groups = {
+        "Avg": list(asked),
+        "NAT": [pid for pid, p in asked.items() if p["subject"] == "natural science"],
+        "SOC": [pid for pid, p in asked.items() if p["subject"] == "social science"],
+        "LAN": [pid for pid, p in asked.items() if p["subject"] == "language science"],
+        "TXT": [pid for pid, p in asked.items() if p["hint"]],
+        "IMG": [pid for pid, p in asked.items() if p["image"]],
+        "NO": [pid for pid, p in asked.items() if not p["hint"] and not p["image"]],
+        "G1-6": [pid for pid, p in asked.items() if p["grade"] in [f"grade{g}" for g in range(1, 7)]],
+        "G7-12": [pid for pid, p in asked.items() if p["grade"] in [f"grade{g}" for g in range(7, 13)]],
+    }
+    data = load_dataset("scienceqa", folders["scienceqa"])["test"]
+    pids = [problem.pid for problem in data]
+    scores = accuracy_by_class(error_frame(predictions_frame(pids, prediction=[given[pid] for pid in pids]), data))
+    assert len(asked) == 361
+    for name, members in groups.items():
+        right = sum(given[pid] == asked[pid]["answer"] for pid in members)
+        assert scores.loc[name, ["correct", "n", "unknown"]].tolist() == [right, len(members), 0]
+        assert f"{scores.loc[name, 'accuracy']:.2f}" == f"{right / len(members) * 100:.2f}"
