@@ -48,6 +48,11 @@ def percent(correct: int, n: int) -> float:
     return correct / n * 100 if n else float("nan")
 
 
+def two_decimals(value: float) -> float:
+    """As printed. numpy and pandas round by multiplying first, and get some second decimals wrong."""
+    return float(f"{value:.2f}")
+
+
 def accuracy_by_class(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
     """Accuracy in percent, and over what.
 
@@ -104,7 +109,7 @@ def accuracy_table(frames: pd.DataFrame | Mapping[str, pd.DataFrame], *, publish
         a published row stands, <NA> for a row computed here.
     """
     systems = split_systems(frames) if isinstance(frames, pd.DataFrame) else frames
-    ours = pd.DataFrame({name: accuracy_by_class(f)["accuracy"].round(2) for name, f in systems.items()}).T
+    ours = pd.DataFrame({name: accuracy_by_class(f)["accuracy"].map(two_decimals) for name, f in systems.items()}).T
     ours = ours.rename_axis("system").assign(source=pd.array([None] * len(ours), dtype="string"))
     if not published:
         return ours

@@ -126,16 +126,20 @@ def load_run_predictions(
     Raises:
         UserError: not a run directory; or as `read_predictions`.
     """
-    settings = run_settings(run)
-    file = "predictions.parquet" if split == settings["split"] else f"predictions-{split}.parquet"
-    generated = DEFAULT_RULE if settings["answer"] == "letter" else OPTION_TEXT
+    generated = DEFAULT_RULE if run_settings(run)["answer"] == "letter" else OPTION_TEXT
     found: dict[str, Predictions | None] = {}
-    for folder in variant_folders(run):
-        found[folder.name] = None
-        if (folder / file).is_file():
-            read = read_predictions(folder / file, questions, rule=rule, name=folder.name)
-            found[folder.name] = replace(read, rule=generated) if read.rule == AS_FILED else read
+    for variant, file in stored_predictions(run, split).items():
+        found[variant] = None
+        if file.is_file():
+            read = read_predictions(file, questions, rule=rule, name=variant)
+            found[variant] = replace(read, rule=generated) if read.rule == AS_FILED else read
     return found
+
+
+def stored_predictions(run: Path, split: str) -> dict[str, Path]:
+    """Where each variant of a run keeps its predictions of a split, whether they are there or not."""
+    file = "predictions.parquet" if split == run_settings(run)["split"] else f"predictions-{split}.parquet"
+    return {folder.name: folder / file for folder in variant_folders(run)}
 
 
 def variant_folders(run: Path) -> list[Path]:

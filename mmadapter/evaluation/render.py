@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.accuracy import COLUMNS, two_decimals
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.table import ResultTable, Row
 
@@ -290,7 +290,7 @@ def system_record(row: Row) -> dict[str, object]:
 
 def _number(value: float | None) -> float | None:
     """Two decimals, as the tables have; what is no number is null."""
-    return None if value is None or pd.isna(value) else round(float(value), 2)
+    return None if value is None or pd.isna(value) else two_decimals(value)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,13 @@ import pandas as pd
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame
-from mmadapter.evaluation.predictions import Predictions, load_run_predictions, read_predictions, run_settings
+from mmadapter.evaluation.predictions import (
+    Predictions,
+    load_run_predictions,
+    read_predictions,
+    run_settings,
+    stored_predictions,
+)
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 
@@ -60,22 +66,33 @@ def collect(
     if data_dir is None:
         data_dir = _common({run: of for run, of in settings.items() if of["dataset"] == dataset}, "data_dir")
     split = split or _common(settings, "split") or "test"
-    limit = _common(settings, "limit")
-    data = first(load_dataset(dataset, data_dir or None)[split], limit)
+    limit, on_error = _common(settings, "limit"), _common(settings, "on_error") or "stop"
+    data = first(load_dataset(dataset, data_dir or None, on_error=on_error)[split], limit)
+    title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
+    if on_error == "skip":
+        whole, data = data, _without_skipped(data, runs[0], split)
+        title += f", {len(whole) - len(data)} skipped" if len(whole) > len(data) else ""
     questions = question_frame(data)
     found = [(run, predictions) for run in runs for predictions in _of_run(run, split, questions, rule)]
     found += [(file, read_predictions(file, questions, rule=rule)) for file in files]
-    title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
     return Scored(title, data, questions, tuple(_distinct(found)))
 
 
 def first(data: Dataset, n: int | None) -> Dataset:
     """The first n problems of a split; all, if n is None."""
-    if n is None:
-        return data
-    pids = tuple(data.problems)[:n]
+    return data if n is None else _only(data, tuple(data.problems)[:n])
+
+
+def _without_skipped(data: Dataset, run: Path, split: str) -> Dataset:
+    """A run that was told to skip has no answer to a question whose picture is broken."""
+    stored = [file for file in stored_predictions(run, split).values() if file.is_file()]
+    answered = set(pd.read_parquet(stored[0], columns=["pid"])["pid"]) if stored else set(data.problems)
+    return _only(data, tuple(pid for pid in data.problems if pid in answered))
+
+
+def _only(data: Dataset, pids: tuple[str, ...]) -> Dataset:
     (split,) = data.splits
-    return Dataset(data.name, {pid: data.problems[pid] for pid in pids}, {split: pids}, data.skipped)
+    return replace(data, problems={pid: data.problems[pid] for pid in pids}, splits={split: pids})
 
 
 def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:

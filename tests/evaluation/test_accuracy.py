@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class, accuracy_table, percent, published_rows
+from mmadapter.evaluation.accuracy import (
+    COLUMNS,
+    accuracy_by_class,
+    accuracy_table,
+    percent,
+    published_rows,
+    two_decimals,
+)
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.evaluation.predictions import predictions_frame
 from tests.evaluation.questions import answers, questions, records
@@ -51,7 +58,12 @@ def test_rounds_as_the_official_script_does():
     assert ties
     for k, n in ties:
         assert f"{percent(k, n):.2f}" == f"{k / n * 100:.2f}"
-        assert f"{round(percent(k, n), 2):.2f}" == f"{k / n * 100:.2f}"
+
+
+def test_a_table_of_numbers_rounds_as_it_prints():
+    asked = [(k, n) for n in (53, 800, 4000) for k in range(n)]
+    assert any(f"{np.round(percent(k, n), 2):.2f}" != f"{percent(k, n):.2f}" for k, n in asked)
+    assert all(f"{two_decimals(percent(k, n)):.2f}" == f"{percent(k, n):.2f}" for k, n in asked)
 
 
 def test_a_class_without_questions_is_nan_and_not_zero(tmp_path):

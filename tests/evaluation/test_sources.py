@@ -55,6 +55,16 @@ def test_a_run_keeps_its_split_and_limit(make_run):
     assert len(scored.questions) == 5
 
 
+def test_a_run_that_skipped_is_scored_over_the_rest_and_says_so(make_run):
+    """Its answers to the first 50 of 53 stand for broken pictures that were left out."""
+    run = make_run("run", limit=50, on_error="skip")
+    for file in run.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("limit: 50", "limit: null"))
+    scored = collect([run], [])
+    assert scored.title == "scienceqa test, 3 skipped"
+    assert len(scored.questions) == 50
+
+
 def test_data_can_be_elsewhere(make_run, folder, tmp_path):
     run = make_run("run", data_dir=["/gone"])
     with pytest.raises(UserError, match="gone"):
