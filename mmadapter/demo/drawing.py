@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,9 +21,11 @@ OVERSAMPLING = 3
 
 INK = "#2b2b33"
 
-Point = tuple[float, float]
+Units = int | float
+Point = tuple[Units, Units]
 
 
+@runtime_checkable
 class Scene(Protocol):
     """The parameters of one picture."""
 
@@ -43,15 +45,15 @@ class Pen:
         self.image = Image.new("RGB", (SIZE * OVERSAMPLING,) * 2, paper)
         self._draw = ImageDraw.Draw(self.image)
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, fill: str, edge: str | None = INK) -> None:
+    def rect(self, x0: Units, y0: Units, x1: Units, y1: Units, fill: str, edge: str | None = INK) -> None:
         self._draw.rectangle(_scaled([(x0, y0), (x1, y1)]), fill, edge, OVERSAMPLING if edge else 0)
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: str | None, edge: str | None = INK) -> None:
+    def ellipse(self, x: Units, y: Units, rx: Units, ry: Units, fill: str | None, edge: str | None = INK) -> None:
         """An ellipse around (x, y)."""
         box = _scaled([(x - rx, y - ry), (x + rx, y + ry)])
         self._draw.ellipse(box, fill, edge, OVERSAMPLING if edge else 0)
 
-    def dot(self, x: float, y: float, radius: float, fill: str, edge: str | None = INK) -> None:
+    def dot(self, x: Units, y: Units, radius: Units, fill: str, edge: str | None = INK) -> None:
         self.ellipse(x, y, radius, radius, fill, edge)
 
     def polygon(self, points: Sequence[Point], fill: str, edge: str | None = INK) -> None:
@@ -59,16 +61,16 @@ class Pen:
         if edge:
             self.line([*points, points[0]], edge)
 
-    def line(self, points: Sequence[Point], fill: str = INK, width: float = 1) -> None:
+    def line(self, points: Sequence[Point], fill: str = INK, width: Units = 1) -> None:
         self._draw.line(_scaled(points), fill, round(width * OVERSAMPLING), joint="curve")
 
-    def arrow(self, start: Point, end: Point, fill: str = INK, width: float = 1.5, head: float = 5) -> None:
+    def arrow(self, start: Point, end: Point, fill: str = INK, width: Units = 1.5, head: Units = 5) -> None:
         angle = math.atan2(end[1] - start[1], end[0] - start[0])
         self.line([start, (end[0] - head * math.cos(angle), end[1] - head * math.sin(angle))], fill, width)
         wings = [(end[0] - head * math.cos(angle + a), end[1] - head * math.sin(angle + a)) for a in (-0.5, 0.5)]
         self.polygon([end, *wings], fill, None)
 
-    def text(self, x: float, y: float, text: str, size: float = 10, fill: str = INK) -> None:
+    def text(self, x: Units, y: Units, text: str, size: Units = 10, fill: str = INK) -> None:
         """Text centred on (x, y), in the font that Pillow brings along."""
         from PIL import ImageFont
 
@@ -92,7 +94,7 @@ def shade(rng: Random, color: str, spread: int = 14) -> str:
     return "#" + "".join(f"{min(255, max(0, channel)):02x}" for channel in channels)
 
 
-def ring(x: float, y: float, radii: Sequence[float], turn: float = 0) -> list[Point]:
+def ring(x: Units, y: Units, radii: Sequence[Units], turn: Units = 0) -> list[Point]:
     """The points around (x, y) at these distances, at even angles from `turn` (radians) on."""
     angles = [turn + 2 * math.pi * i / len(radii) for i in range(len(radii))]
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mmadapter.demo import words
-
-if TYPE_CHECKING:
-    from mmadapter.demo.drawing import Scene
+from mmadapter.demo.drawing import Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class Family:
     """What the answer can be (or what settles it); each is equally frequent."""
     n_choices: int
     draft: Callable[[Random, str], Draft]
-    share: float
+    share: int | float
     """Weight of this family among all."""
     task: str = "closed choice"
     aside: str = ""

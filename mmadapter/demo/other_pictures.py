@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mmadapter.demo import words
-from mmadapter.demo.drawing import INK, Pen, Point, ring, shade
+from mmadapter.demo.drawing import INK, Pen, Point, Units, ring, shade
 
 SEA, LAND = "#cfe4f1", "#efe6cf"
 
@@ -46,7 +46,7 @@ class ProvinceMap:
 class TownMap:
     """A coast with four towns and a compass rose."""
 
-    towns: tuple[tuple[str, float, float], ...]
+    towns: tuple[tuple[str, Units, Units], ...]
     """Color, x, y in units, drawn in this order; the smallest y lies farthest north."""
     seed: int
 

@@ -1,0 +1,28 @@
+"""Fresh demo problems for training backbones: without end, and none of those that are measured on."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from random import Random
+
+from mmadapter.demo import FAMILIES, DemoProblem, Family, demo_problems, sample_problem
+
+HELD_OUT_SEEDS = range(5)
+"""Demo data sets whose val and test problems no backbone sees."""
+
+
+def fresh_problems(rng: Random, families: Sequence[Family] = FAMILIES) -> Iterator[DemoProblem]:
+    """Problems without end, in the families' shares, none of which stands in a held-out val or test split."""
+    held_out = {
+        problem.key for seed in HELD_OUT_SEEDS for split in ("val", "test") for problem in demo_problems(seed)[split]
+    }
+    shares = [family.share for family in families]
+    while True:
+        problem = sample_problem(rng, rng.choices(families, shares)[0])
+        if problem.key not in held_out:
+            yield problem
+
+
+@cache
+def _held_out() -> frozenset[tuple]:
+    splits = [demo_problems(seed)[split] for seed in HELD_OUT_SEEDS for split in ("val", "test")]
+    return frozenset(problem.key for problems in splits for problem in problems)
