@@ -68,7 +68,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--intervals",
         action="store_true",
-        help="95% intervals of every cell, and paired tests of the first system with each other one",
+        help="intervals of every cell (95 percent), and paired tests of the first system with each other one",
     )
     parser.add_argument("--published", action="store_true", help="the rows of the paper's Table 2 below")
     parser.add_argument(

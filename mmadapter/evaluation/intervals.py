@@ -67,7 +67,8 @@ def compare(
     """Two systems on the same questions.
 
     McNemar's test asks whether the questions that only one of them answers are evenly split; it is the exact
-    binomial one. The interval of the difference is the percentile bootstrap over questions.
+    binomial one. The interval of the difference is the percentile bootstrap over questions; where they never
+    differ, the exact bound on how often they would.
 
     Args:
         frame_a, frame_b: their error frames.
@@ -112,6 +113,9 @@ def compare(
         differences = (drawn[:, 1] - drawn[:, 2]) / n * 100
         low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
         a, b = counts["only_a"], counts["only_b"]
+        if a + b == 0:  # no spread: the bound on how often they differ bounds the difference
+            high = accuracy_interval(0, n, level).high
+            low = -high
         p = stats.binomtest(a, a + b).pvalue if a + b else 1.0
         rows[name] = {"n": n, **counts, "difference": (a - b) / n * 100, "low": low, "high": high, "p": p}
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -99,16 +99,27 @@ def test_version(capsys):
 COMMAND = [sys.executable, "-c", "import sys; from mmadapter.cli.eval import main; sys.exit(main())"]
 
 
-def test_help_is_quick_and_light():
-    check = "import sys; from mmadapter.cli.eval import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    check += (
-        "heavy = {'pandas', 'numpy', 'torch', 'scipy', 'rich', 'pyarrow'} & set(sys.modules); assert not heavy, heavy"
-    )
+@pytest.mark.parametrize("command", ["eval", "errors"])
+def test_help_is_quick_and_light(command):
+    check = f"""
+import sys
+from mmadapter.cli.{command} import main
+try:
+    main(['--help'])
+except SystemExit as done:
+    assert done.code == 0
+else:
+    raise AssertionError("no help")
+heavy = {{'pandas', 'numpy', 'torch', 'rich', 'pyarrow'}} & set(sys.modules)
+assert not heavy, heavy
+"""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.DEVNULL)
+        told = subprocess.run([sys.executable, "-c", check], check=True, stdout=subprocess.PIPE, text=True).stdout
         seconds.append(time.perf_counter() - start)
+    assert told.startswith(f"usage: mmadapter-{command} ")
+    assert "--data-dir" in told
     assert min(seconds) < 0.5
 
 
