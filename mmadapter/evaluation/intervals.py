@@ -79,8 +79,8 @@ def compare(
     Returns:
         A row a class of questions, those without questions left out: `n`, `both_right`, `only_a`, `only_b`,
         `both_wrong`, `difference` (accuracy of a minus b, in points), `low`, `high`, `p`, and `p_holm`: p
-        corrected by Holm for as many classes as there are, Avg not among them. A class whose field is unknown
-        for some questions is compared over those where it is known.
+        corrected by Holm for as many classes as there are, Avg not among them. Columns in which the table has
+        a dash are left out too; by a column, questions where it is unknown are.
 
     Raises:
         UserError: the frames are not over the same questions.
@@ -106,7 +106,7 @@ def compare(
         member = mask.fillna(False).astype(bool)
         counts = {outcome: int((member & which).sum()) for outcome, which in outcomes.items()}
         n = sum(counts.values())
-        if n == 0:
+        if n == 0 or (by is None and mask.isna().any()):
             continue
         # Resampled questions fall into the four outcomes as a multinomial draw: no question need be drawn.
         drawn = rng.multinomial(n, np.array(list(counts.values())) / n, size=samples)
