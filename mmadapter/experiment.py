@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from itertools import islice
 
 import torch
 
@@ -19,7 +18,7 @@ from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.predict import predict
-from mmadapter.evaluation.predictions import DEFAULT_RULE, LIKELIHOOD, Predictions
+from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predictions
 from mmadapter.evaluation.render import render
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
@@ -48,7 +47,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     if (folder / CONFIG_FILE).exists() and not config.resume:
         raise UserError(f"{folder}: holds a run already: --resume goes on with it, --output-dir names another folder")
     device = resolve_device(config.device)
-    data = limited(load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error), config.limit)
+    data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data[config.split]  # an unknown split is told before hours are spent
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
     config = replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False)
@@ -108,7 +107,7 @@ def _run_variant(
     answers = predict(model, asked, scoring=config.scoring, images=images, quiet=quiet)
     file = folder / "predictions.parquet"
     write_whole(file, answers.to_parquet)
-    rule = LIKELIHOOD if config.scoring == "likelihood" else DEFAULT_RULE
+    rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
     table = result_table([system], question_frame(asked), title=f"{config.dataset} {config.split}")
     metrics = {
@@ -134,15 +133,6 @@ def _ceiling(llm: LanguageModel, data: Dataset, *, quiet: bool) -> Predictions:
     }
     answers = predict(frozen, replace(data, problems=told), quiet=quiet)
     return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")
-
-
-def limited(data: Dataset, limit: int | None) -> Dataset:
-    """The first `limit` problems of each split; all of them if None."""
-    if limit is None:
-        return data
-    splits = {name: tuple(islice(pids, limit)) for name, pids in data.splits.items()}
-    kept = {pid for pids in splits.values() for pid in pids}
-    return replace(data, problems={pid: p for pid, p in data.problems.items() if pid in kept}, splits=splits)
 
 
 def resolve_device(name: str) -> torch.device:

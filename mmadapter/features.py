@@ -64,10 +64,5 @@ def question_images(
     images = QuestionImages(values, {pid: row for row, pid in enumerate(pids)})
     if broken:
         lost = {pids[image.index]: Skipped(f"problem {pids[image.index]}, image", image.reason) for image in broken}
-        data = replace(
-            data,
-            problems={pid: problem for pid, problem in data.problems.items() if pid not in lost},
-            splits={name: tuple(pid for pid in split if pid not in lost) for name, split in data.splits.items()},
-            skipped=(*data.skipped, *lost.values()),
-        )
+        data = replace(data.only(data.problems.keys() - lost.keys()), skipped=(*data.skipped, *lost.values()))
     return images, data

@@ -13,3 +13,9 @@ def assets_dir() -> Path:
     """The embedded backbones and the published rows: inside an installed wheel, beside the package in a clone."""
     package = Path(__file__).parent
     return next(folder for folder in (package / "assets", package.parent / "assets") if folder.is_dir())
+
+
+def embedded(name: str) -> Path | None:
+    """The folder of a backbone that the package ships, by its name."""
+    folder = assets_dir() / name
+    return folder if name and Path(name).name == name and folder.is_dir() else None

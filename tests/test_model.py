@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.tiny import FEATURE_SIZES, LAYERS, FixedTower, tiny_lm, tiny_model
 
 from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter
+from tests.tiny import FEATURE_SIZES, LAYERS, FixedTower, tiny_lm, tiny_model
 
 LENGTHS = (13, 5, 9)
 
@@ -30,10 +30,12 @@ def adaption(model: MultimodalAdapter, rows: slice = slice(None)):
 @torch.no_grad()
 def test_left_padded_right_padded_and_unpadded_logits_agree(model):
     """Padding moves queries: without correct position ids the prompt branch would see it."""
-    alone = torch.cat([
-        model.logits(adaption(model, slice(row, row + 1)), tokens[None], (torch.tensor([0]), torch.tensor([-1])))
-        for row, tokens in enumerate(sequences())
-    ])
+    alone = torch.cat(
+        [
+            model.logits(adaption(model, slice(row, row + 1)), tokens[None], (torch.tensor([0]), torch.tensor([-1])))
+            for row, tokens in enumerate(sequences())
+        ]
+    )
     width = max(LENGTHS)
     right, left, mask = torch.zeros(3, width, dtype=int), torch.zeros(3, width, dtype=int), torch.zeros(3, width)
     for row, tokens in enumerate(sequences()):

@@ -31,6 +31,8 @@ LIKELIHOOD = "likelihood"
 OPTION_TEXT = "option text"
 """The rule of a run that generates an option's text: it must be written as the option is."""
 DEFAULT_RULE = "strict"
+GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT}
+"""How a text that one of our models generated is read, by the form of answer it was taught."""
 MAX_BYTES = 256 * 2**20
 """Of a file, decoded: 4,241 answers with their prompts are some 10 MB, with reasoning 50."""
 
@@ -126,7 +128,7 @@ def load_run_predictions(
     Raises:
         UserError: not a run directory; or as `read_predictions`.
     """
-    generated = DEFAULT_RULE if run_settings(run)["answer"] == "letter" else OPTION_TEXT
+    generated = GENERATED_RULE[run_settings(run)["answer"]]
     found: dict[str, Predictions | None] = {}
     for variant, file in stored_predictions(run, split).items():
         found[variant] = None

@@ -67,7 +67,7 @@ def collect(
         data_dir = _common({run: of for run, of in settings.items() if of["dataset"] == dataset}, "data_dir")
     split = split or _common(settings, "split") or "test"
     limit, on_error = _common(settings, "limit"), _common(settings, "on_error") or "stop"
-    data = first(load_dataset(dataset, data_dir or None, on_error=on_error)[split], limit)
+    data = load_dataset(dataset, data_dir or None, on_error=on_error)[split].first(limit)
     title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
     if on_error == "skip":
         whole, data = data, _without_skipped(data, runs[0], split)
@@ -78,21 +78,11 @@ def collect(
     return Scored(title, data, questions, tuple(_distinct(found)))
 
 
-def first(data: Dataset, n: int | None) -> Dataset:
-    """The first n problems of a split; all, if n is None."""
-    return data if n is None else _only(data, tuple(data.problems)[:n])
-
-
 def _without_skipped(data: Dataset, run: Path, split: str) -> Dataset:
     """A run that was told to skip has no answer to a question whose picture is broken."""
     stored = [file for file in stored_predictions(run, split).values() if file.is_file()]
     answered = set(pd.read_parquet(stored[0], columns=["pid"])["pid"]) if stored else set(data.problems)
-    return _only(data, tuple(pid for pid in data.problems if pid in answered))
-
-
-def _only(data: Dataset, pids: tuple[str, ...]) -> Dataset:
-    (split,) = data.splits
-    return replace(data, problems={pid: data.problems[pid] for pid in pids}, splits={split: pids})
+    return data.only(answered)
 
 
 def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:

@@ -6,8 +6,8 @@ a hint that is None is unknown, and so is every metadata field.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmadapter.errors import UserError
@@ -108,6 +108,16 @@ class Dataset:
             raise UserError(f"{self.name}: no split {split!r}; there are: {', '.join(self.splits) or 'none'}")
         pids = self.splits[split]
         return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, self.skipped)
+
+    def only(self, pids: Container[str]) -> Dataset:
+        """The problems among `pids`, and the splits without the others."""
+        problems = {pid: problem for pid, problem in self.problems.items() if pid in pids}
+        splits = {name: tuple(pid for pid in split if pid in pids) for name, split in self.splits.items()}
+        return replace(self, problems=problems, splits=splits)
+
+    def first(self, n: int | None) -> Dataset:
+        """The first `n` problems of each split; all of them if None."""
+        return self if n is None else self.only({pid for split in self.splits.values() for pid in split[:n]})
 
     def __len__(self) -> int:
         return len(self.problems)

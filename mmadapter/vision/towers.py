@@ -22,7 +22,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmadapter.errors import UserError
-from mmadapter.vision.hub import hub_folder
+from mmadapter.hub import hub_folder
+from mmadapter.paths import embedded
 from mmadapter.vision.scales import ClipVisionScales, OpenClipScales
 
 FEATURES_VERSION = 1
@@ -152,7 +153,7 @@ def load_tower(
 
 
 def _blueprint(name: str, scales: int) -> _Blueprint:
-    local = Path(name.removeprefix("local-dir:")).expanduser()
+    local = embedded(name) or Path(name.removeprefix("local-dir:")).expanduser()
     if local.is_dir():
         return _from_folder(local, scales)
     if name.startswith(("local-dir:", "/", ".", "~")):

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny import FEATURE_SIZES
 
 from mmadapter.adapter.adapter import Adapter, AdapterConfig
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.config import PRESETS
 from mmadapter.errors import UserError
+from tests.tiny import FEATURE_SIZES
 
 SMALL = AdapterConfig(
     hidden_size=48, num_heads=6, adapter_len=5, adapter_layers=2, feature_sizes=FEATURE_SIZES, projection_hidden=13
@@ -30,9 +30,7 @@ def test_trainable_parameters_on_llama_7b_are_those_of_table_4(layers, published
     if layers == 30:
         assert parameters(AdapterConfig(**llama)) == 1_229_760
     paper = PRESETS["paper"]
-    multimodal = AdapterConfig(
-        **llama, feature_sizes=(1024,) * paper.scales, projection_hidden=paper.projection_hidden
-    )
+    multimodal = AdapterConfig(**llama, feature_sizes=(1024,) * paper.scales, projection_hidden=paper.projection_hidden)
     assert abs(parameters(multimodal) - published) <= 0.01e6
 
 
@@ -56,8 +54,10 @@ def test_image_token_is_eq_9_and_zero_without_an_image():
     features = torch.randn(3, sum(FEATURE_SIZES))
     token = adapter(features, torch.tensor([True, False, True])).image_token
     assert torch.equal(token[1], torch.zeros(48))
-    scales = [(part - part.mean(-1, keepdim=True)) / part.std(-1, keepdim=True, correction=0) for part in
-              features.split(FEATURE_SIZES, dim=-1)]
+    scales = [
+        (part - part.mean(-1, keepdim=True)) / part.std(-1, keepdim=True, correction=0)
+        for part in features.split(FEATURE_SIZES, dim=-1)
+    ]
     first, second = adapter.projection.mlp[0], adapter.projection.mlp[2]
     hidden = torch.nn.functional.gelu(torch.cat(scales, dim=-1) @ first.weight.T + first.bias)
     expected = hidden @ second.weight.T + second.bias

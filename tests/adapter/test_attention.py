@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 from peft import AdaptionPromptConfig, get_peft_model
-from tests.tiny import FEATURE_SIZES, HEAD_SIZE, HEADS, HIDDEN, KEY_HEADS, tiny_llama, tiny_model
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, apply_rotary_pos_emb
 
 from mmadapter.adapter.adapter import Adaption
 from mmadapter.adapter.attention import attach, check_attention, project_prompts, prompt_attention
 from mmadapter.errors import UserError
+from tests.tiny import FEATURE_SIZES, HEAD_SIZE, HEADS, HIDDEN, KEY_HEADS, tiny_llama, tiny_model
 
 B, T, K = 2, 5, 7
 

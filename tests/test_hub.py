@@ -8,8 +8,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
 from mmadapter.errors import UserError
+from mmadapter.hub import hub_folder
 from mmadapter.vision import towers
-from mmadapter.vision.hub import hub_folder
 from mmadapter.vision.towers import load_tower
 
 from .conftest import PREPROCESSING, TEXT, VIT
