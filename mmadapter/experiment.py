@@ -2,7 +2,8 @@
 
 RUN/config.yaml, table.json, README.md        what was run, and the table of its variants
 RUN/multimodal/, RUN/text/                    each complete: config.yaml, adapter.safetensors,
-    adapter_config.json, predictions.parquet, metrics.json, log.jsonl, checkpoint.safetensors, README.md
+    adapter_config.json, predictions.parquet, attention.json, metrics.json, log.jsonl,
+    checkpoint.safetensors, README.md
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mmadapter.backbone import LanguageModel, load_llm
 from mmadapter.card import model_card
 from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
 from mmadapter.errors import UserError
+from mmadapter.evaluation.attention import prompt_attention_of, write_prompt_attention
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predictions
@@ -107,6 +109,7 @@ def _run_variant(
     answers = predict(model, asked, scoring=config.scoring, images=images, quiet=quiet)
     file = folder / "predictions.parquet"
     write_whole(file, answers.to_parquet)
+    write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
     table = result_table([system], question_frame(asked), title=f"{config.dataset} {config.split}")
