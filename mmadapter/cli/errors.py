@@ -104,7 +104,7 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
     from rich.table import Table
     from rich.text import Text
 
-    from mmadapter.evaluation.render import printable
+    from mmadapter.evaluation.grid import printable
     from mmadapter.scienceqa.problems import LETTERS
 
     def letter(index: object) -> str:

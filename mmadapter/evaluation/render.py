@@ -5,26 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mmadapter.evaluation.accuracy import COLUMNS, two_decimals
+from mmadapter.evaluation.grid import DASH, Grid, dress, p_digits, printable
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.table import ResultTable, Row
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
 FORMATS = ("table", "markdown", "latex", "csv", "json")
-DASH = "\N{EN DASH}"
 COMPARED = ("points", "95 % from", "to", "p", "p Holm")
-GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
-"""Least widths in a terminal: the groups of columns stand apart, and names are not cut to pieces."""
-FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
 TEST_QUESTIONS = 4241
 """Of ScienceQA's test split: what published rows are over."""
 
@@ -43,27 +33,10 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
         return _csv(table)
     if form == "json":
         return _json(table)
-    dress = {"table": lambda grid: _text(grid, terminal), "markdown": _markdown, "latex": _latex}[form]
-    return "\n".join(dress(grid) for grid in (_results(table), *_comparisons(table)))
+    return "\n".join(dress(grid, form, terminal=terminal) for grid in (_results(table), *_comparisons(table)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """A table of finished cells, which a format dresses."""
-
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    best: frozenset[tuple[int, int]] = frozenset()
-    """(row, column) of the marked cells."""
-    faint: frozenset[int] = frozenset()
-    """Rows that explain the one above."""
-    breaks: frozenset[int] = frozenset()
-    """Rows after which a line is drawn."""
-    notes: tuple[str, ...] = ()
-
-
-def _results(table: ResultTable) -> _Grid:
+def _results(table: ResultTable) -> Grid:
     best = table.best()
     sources = list(dict.fromkeys(row.source for row in table.published))
     counts = table.rows[0].scores
@@ -84,7 +57,7 @@ def _results(table: ResultTable) -> _Grid:
                 rows.append((label, *cells, "", "", ""))
         if table.published and row is table.rows[-1]:
             breaks.add(len(rows) - 1)
-    return _Grid(
+    return Grid(
         title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
         headers=("", *COLUMNS, "unparsed", "random credit", "rule"),
         rows=tuple(rows),
@@ -114,9 +87,9 @@ def _notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
     return (*notes, *(f"[{i}] {source}" for i, source in enumerate(sources, start=1)))
 
 
-def _comparisons(table: ResultTable) -> list[_Grid]:
+def _comparisons(table: ResultTable) -> list[Grid]:
     return [
-        _Grid(
+        Grid(
             title=f"{a} minus {b}, question by question",
             headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
             rows=tuple(
@@ -124,7 +97,7 @@ def _comparisons(table: ResultTable) -> list[_Grid]:
                     str(name),
                     *(str(row[key]) for key in ("n", "both_right", "only_a", "only_b", "both_wrong")),
                     *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
-                    *(_p(row[key]) for key in ("p", "p_holm")),
+                    *(p_digits(row[key]) for key in ("p", "p_holm")),
                 )
                 for name, row in compared.astype(object).iterrows()
             ),
@@ -132,98 +105,6 @@ def _comparisons(table: ResultTable) -> list[_Grid]:
         )
         for (a, b), compared in table.comparisons.items()
     ]
-
-
-def _p(p: float) -> str:
-    return DASH if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001"
-
-
-def _text(grid: _Grid, terminal: bool) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    for header in grid.headers:
-        words = header in ("", "rule")
-        drawn.add_column(
-            Text(FOLDED.get(header) or printable(header)),
-            justify="left" if words else "right",
-            no_wrap=header in COLUMNS,
-            min_width=GAPS.get(header),
-            overflow="fold",
-        )
-    for i, row in enumerate(grid.rows):
-        cells = (_cell(cell, grid, (i, j), terminal) for j, cell in enumerate(row))
-        drawn.add_row(*cells, style="dim" if i in grid.faint else "", end_section=i in grid.breaks)
-
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, highlight=False)
-    console.width = max(console.width, 100) if terminal else 200  # too narrow, rich would cut numbers
-    console.print(Text(printable(grid.title), style="bold"), "", drawn, sep="\n")
-    for note in grid.notes:
-        console.print(Text(printable(note), style="dim"))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
-
-
-def _cell(text: str, grid: _Grid, place: tuple[int, int], terminal: bool) -> Text:
-    from rich.text import Text
-
-    best = place in grid.best
-    if terminal:
-        return Text(printable(text), style="bold green" if best else "")
-    starred = grid.best and 1 <= place[1] <= len(COLUMNS)
-    return Text(printable(text) + ("*" if best else " " if starred else ""))
-
-
-def _markdown(grid: _Grid) -> str:
-    def escaped(text: str) -> str:
-        # ~ and brackets stay: they are in names and notes, and make nothing here
-        return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
-
-    def piped(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    lines = [
-        f"**{escaped(grid.title)}**",
-        "",
-        piped(escaped(header) for header in grid.headers),
-        piped(":--" if header in ("", "rule") else "--:" for header in grid.headers),
-    ]
-    for i, row in enumerate(grid.rows):
-        cells = (escaped(cell.strip()) for cell in row)
-        lines.append(piped(f"**{c}**" if (i, j) in grid.best else c for j, c in enumerate(cells)))
-    lines += ["", *(f"- {escaped(note)}" for note in grid.notes)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _latex(grid: _Grid) -> str:
-    """A booktabs tabular; title and notes are comments."""
-    special = {c: rf"\{c}" for c in "#$%&_{}"} | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"$<$",
-        ">": r"$>$",
-        DASH: "--",
-    }
-
-    def cell(text: str, i: int, j: int) -> str:
-        escaped = "".join(special.get(c, c) for c in printable(text))
-        if (i, j) in grid.best:
-            return rf"\textbf{{{escaped}}}"
-        return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped
-
-    headers = (cell(header, -1, j) for j, header in enumerate(grid.headers))
-    align = "".join("l" if header in ("", "rule") else "r" for header in grid.headers)
-    lines = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(headers) + r" \\", r"\midrule"]
-    for i, row in enumerate(grid.rows):
-        lines.append(" & ".join(cell(text, i, j) for j, text in enumerate(row)) + r" \\")
-        if i in grid.breaks:
-            lines.append(r"\midrule")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {printable(note)}" for note in grid.notes)]
-    return "\n".join([f"% {printable(grid.title)}", *lines]) + "\n"
 
 
 def _csv(table: ResultTable) -> str:
@@ -291,8 +172,3 @@ def system_record(row: Row) -> dict[str, object]:
 def _number(value: float | None) -> float | None:
     """Two decimals, as the tables have; what is no number is null."""
     return None if value is None or pd.isna(value) else two_decimals(value)
-
-
-def printable(text: str) -> str:
-    """Without control characters: a name or a question is untrusted, and a terminal obeys them."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.grid import DASH
 from mmadapter.evaluation.predictions import Predictions, predictions_frame
-from mmadapter.evaluation.render import DASH, FORMATS, render
+from mmadapter.evaluation.render import FORMATS, render
 from mmadapter.evaluation.rules import parse_outputs
 from mmadapter.evaluation.table import result_table
 from tests.evaluation.questions import N_TEST, answers

@@ -1,0 +1,146 @@
+"""A table of finished cells, dressed for a terminal, Markdown or LaTeX."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmadapter.evaluation.accuracy import COLUMNS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+DASH = "\N{EN DASH}"
+"""Stands where there is no number."""
+GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
+"""Least widths in a terminal: the groups of columns stand apart, and names are not cut to pieces."""
+FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table of finished cells, which a format dresses."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    """(row, column) of the marked cells."""
+    faint: frozenset[int] = frozenset()
+    """Rows that explain the one above."""
+    breaks: frozenset[int] = frozenset()
+    """Rows after which a line is drawn."""
+    notes: tuple[str, ...] = ()
+
+
+def dress(grid: Grid, form: str, *, terminal: bool = False) -> str:
+    """The grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
+
+    Args:
+        terminal: `table` may use a terminal's colours and width; else a star marks the best.
+    """
+    if form == "table":
+        return _text(grid, terminal)
+    return {"markdown": _markdown, "latex": _latex}[form](grid)
+
+
+def p_digits(p: float) -> str:
+    """A p value as tables print it."""
+    return DASH if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _text(grid: Grid, terminal: bool) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    for header in grid.headers:
+        words = header in ("", "rule")
+        drawn.add_column(
+            Text(FOLDED.get(header) or printable(header)),
+            justify="left" if words else "right",
+            no_wrap=header in COLUMNS,
+            min_width=GAPS.get(header),
+            overflow="fold",
+        )
+    for i, row in enumerate(grid.rows):
+        cells = (_cell(cell, grid, (i, j), terminal) for j, cell in enumerate(row))
+        drawn.add_row(*cells, style="dim" if i in grid.faint else "", end_section=i in grid.breaks)
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, highlight=False)
+    console.width = max(console.width, 100) if terminal else 200  # too narrow, rich would cut numbers
+    console.print(Text(printable(grid.title), style="bold"), "", drawn, sep="\n")
+    for note in grid.notes:
+        console.print(Text(printable(note), style="dim"))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _cell(text: str, grid: Grid, place: tuple[int, int], terminal: bool) -> Text:
+    from rich.text import Text
+
+    best = place in grid.best
+    if terminal:
+        return Text(printable(text), style="bold green" if best else "")
+    starred = grid.best and 1 <= place[1] <= len(COLUMNS)
+    return Text(printable(text) + ("*" if best else " " if starred else ""))
+
+
+def _markdown(grid: Grid) -> str:
+    def escaped(text: str) -> str:
+        # ~ and brackets stay: they are in names and notes, and make nothing here
+        return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
+
+    def piped(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    lines = [
+        f"**{escaped(grid.title)}**",
+        "",
+        piped(escaped(header) for header in grid.headers),
+        piped(":--" if header in ("", "rule") else "--:" for header in grid.headers),
+    ]
+    for i, row in enumerate(grid.rows):
+        cells = (escaped(cell.strip()) for cell in row)
+        lines.append(piped(f"**{c}**" if (i, j) in grid.best else c for j, c in enumerate(cells)))
+    lines += ["", *(f"- {escaped(note)}" for note in grid.notes)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _latex(grid: Grid) -> str:
+    """A booktabs tabular; title and notes are comments."""
+    special = {c: rf"\{c}" for c in "#$%&_{}"} | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        DASH: "--",
+    }
+
+    def cell(text: str, i: int, j: int) -> str:
+        escaped = "".join(special.get(c, c) for c in printable(text))
+        if (i, j) in grid.best:
+            return rf"\textbf{{{escaped}}}"
+        return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped
+
+    headers = (cell(header, -1, j) for j, header in enumerate(grid.headers))
+    align = "".join("l" if header in ("", "rule") else "r" for header in grid.headers)
+    lines = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(headers) + r" \\", r"\midrule"]
+    for i, row in enumerate(grid.rows):
+        lines.append(" & ".join(cell(text, i, j) for j, text in enumerate(row)) + r" \\")
+        if i in grid.breaks:
+            lines.append(r"\midrule")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {printable(note)}" for note in grid.notes)]
+    return "\n".join([f"% {printable(grid.title)}", *lines]) + "\n"
+
+
+def printable(text: str) -> str:
+    """Without control characters: a name or a question is untrusted, and a terminal obeys them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
