@@ -91,6 +91,32 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
     return llm
 
 
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the accelerator, where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).strip().splitlines()[0]}") from error
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the processor computes in it (half the time on a recent CPU), else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
 def _located(name: str) -> Path:
     """The folder or GGUF file that a user's name for a language model means."""
     if name == SMOLLM2_HUB_ID and (gguf := find_smollm2()) is not None:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
-import torch
-
-from mmadapter.backbone import LanguageModel, load_llm
+from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
 from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
 from mmadapter.errors import UserError
@@ -136,29 +134,3 @@ def _ceiling(llm: LanguageModel, data: Dataset, *, quiet: bool) -> Predictions:
     }
     answers = predict(frozen, replace(data, problems=told), quiet=quiet)
     return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the accelerator, where there is one.
-
-    Raises:
-        UserError: no such device here.
-    """
-    if name == "auto":
-        return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).strip().splitlines()[0]}") from error
-    return torch.device(name)
-
-
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor computes in it (half the time on a recent CPU), else float32."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
