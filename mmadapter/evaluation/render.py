@@ -33,7 +33,7 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
         return _csv(table)
     if form == "json":
         return _json(table)
-    return "\n".join(dress(grid, form, terminal=terminal) for grid in (_results(table), *_comparisons(table)))
+    return "\n".join(dress(grid, form, terminal=terminal) for grid in (_results(table), *comparison_grids(table)))
 
 
 def _results(table: ResultTable) -> Grid:
@@ -64,7 +64,7 @@ def _results(table: ResultTable) -> Grid:
         best=frozenset(marked),
         faint=frozenset(faint),
         breaks=frozenset(breaks),
-        notes=_notes(table, sources),
+        notes=result_notes(table, sources),
     )
 
 
@@ -74,7 +74,8 @@ def _provenance(row: Row) -> tuple[str, str, str]:
     return str(row.unparsed), f"{row.random_credit:.2f}", row.rule
 
 
-def _notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
+def result_notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
+    """What a reader of the numbers has to know; the sources of published rows last."""
     notes = []
     if any(digits is None for row in table.rows for digits in row.digits.values()):
         notes.append(f"{DASH} no such question, or not known of every question whether it is one")
@@ -87,24 +88,30 @@ def _notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
     return (*notes, *(f"[{i}] {source}" for i, source in enumerate(sources, start=1)))
 
 
-def _comparisons(table: ResultTable) -> list[Grid]:
+def comparison_grids(table: ResultTable) -> list[Grid]:
+    """A table a pair of systems, where intervals were asked for."""
     return [
-        Grid(
-            title=f"{a} minus {b}, question by question",
-            headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
-            rows=tuple(
-                (
-                    str(name),
-                    *(str(row[key]) for key in ("n", "both_right", "only_a", "only_b", "both_wrong")),
-                    *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
-                    *(p_digits(row[key]) for key in ("p", "p_holm")),
-                )
-                for name, row in compared.astype(object).iterrows()
-            ),
-            notes=("p: McNemar's test, exact; Holm: corrected for all columns but Avg; interval: paired bootstrap",),
-        )
+        comparison_grid(compared, a, b, title=f"{a} minus {b}, question by question")
         for (a, b), compared in table.comparisons.items()
     ]
+
+
+def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Grid:
+    """What `intervals.compare` says about two systems, a row a class."""
+    return Grid(
+        title=title,
+        headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
+        rows=tuple(
+            (
+                str(name),
+                *(str(row[key]) for key in ("n", "both_right", "only_a", "only_b", "both_wrong")),
+                *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
+                *(p_digits(row[key]) for key in ("p", "p_holm")),
+            )
+            for name, row in compared.astype(object).iterrows()
+        ),
+        notes=("p: McNemar's test, exact; Holm: corrected for all rows but Avg; interval: paired bootstrap",),
+    )
 
 
 def _csv(table: ResultTable) -> str:
