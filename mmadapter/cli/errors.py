@@ -32,18 +32,18 @@ def _errors(argv: Sequence[str] | None) -> None:
         raise UserError(f"--output {output}: its name must end in .parquet or .csv")
 
     from mmadapter.evaluation.frame import error_frame, split_systems
-    from mmadapter.evaluation.sources import collect
+    from mmadapter.evaluation.sources import collect, complete
 
     sources = [Path(source) for source in args.sources]
+    runs = [source for source in sources if source.is_dir()]
+    asked = {
+        "dataset": args.dataset,
+        "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
+        "split": args.split,
+    }
+    complete(runs, **asked, quiet=args.quiet)
     with status("reading questions and predictions", quiet=args.quiet):
-        scored = collect(
-            [source for source in sources if source.is_dir()],
-            [source for source in sources if not source.is_dir()],
-            dataset=args.dataset,
-            data_dir=args.data_dir and [Path(folder) for folder in args.data_dir],
-            split=args.split,
-            rule=args.rule,
-        )
+        scored = collect(runs, [source for source in sources if not source.is_dir()], **asked, rule=args.rule)
         frames = {system.name: system.frame for system in scored.systems}
         frame = error_frame(frames if len(frames) > 1 else next(iter(frames.values())), scored.data)
     chosen = frame if args.query is None else query(frame, args.query)

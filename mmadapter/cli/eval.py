@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
+from mmadapter.errors import UserError
 from mmadapter.evaluation.rules import RULES
 
 if TYPE_CHECKING:
@@ -24,19 +26,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(argv: Sequence[str] | None) -> None:
     args = parse(_parser(), argv)
 
+    runs = [Path(run) for run in args.runs]
+    if args.controls and not runs:
+        raise UserError("--controls asks a model again: name its run directory")
+
+    from mmadapter.evaluation.controls import controls_of
     from mmadapter.evaluation.render import render
-    from mmadapter.evaluation.sources import collect
+    from mmadapter.evaluation.sources import collect, complete
     from mmadapter.evaluation.table import result_table
 
+    asked = {
+        "dataset": args.dataset,
+        "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
+        "split": args.split,
+        "scoring": args.scoring,
+    }
+    complete(runs, **asked, quiet=args.quiet)
     with status("reading questions and predictions", quiet=args.quiet):
-        scored = collect(
-            [Path(run) for run in args.runs],
-            [Path(file) for file in args.predictions or ()],
-            dataset=args.dataset,
-            data_dir=args.data_dir and [Path(folder) for folder in args.data_dir],
-            split=args.split,
-            rule=args.rule,
-        )
+        scored = collect(runs, [Path(file) for file in args.predictions or ()], **asked, rule=args.rule)
         table = result_table(
             scored.systems,
             scored.questions,
@@ -44,13 +51,17 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             intervals=args.intervals,
             published=args.published,
         )
+    if args.controls:
+        found = (controls_of(system, scored.questions, scored.data, quiet=args.quiet) for system in scored.systems)
+        table = replace(table, controls=tuple(controls for controls in found if controls is not None))
     sys.stdout.write(render(table, args.format, terminal=sys.stdout.isatty()))
 
 
 def _parser() -> ArgumentParser:
     parser = command_parser(
         NAME,
-        "Scores runs, and predictions of any other system, over the same questions: the paper's table.",
+        "Scores runs, and predictions of any other system, over the same questions: the paper's table. What a run "
+        "was not asked yet (another --split, another --scoring, --controls) its model answers now, once.",
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories of mmadapter-train")
     parser.add_argument(
@@ -61,6 +72,11 @@ def _parser() -> ArgumentParser:
     )
     add_data_arguments(parser)
     parser.add_argument(
+        "--scoring",
+        choices=("likelihood", "generate"),
+        help="how runs answer: by the likelihood of each option or by greedy generation; left out: as trained",
+    )
+    parser.add_argument(
         "--rule",
         choices=tuple(RULES),
         help="read every text by this rule; left out: indices as filed, texts by strict",
@@ -69,6 +85,11 @@ def _parser() -> ArgumentParser:
         "--intervals",
         action="store_true",
         help="intervals of every cell (95 percent), and paired tests of the first system with each other one",
+    )
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="ask the models of runs again with a blank, another and no image, and with the options rotated",
     )
     parser.add_argument("--published", action="store_true", help="the rows of the paper's Table 2 below")
     parser.add_argument(

@@ -59,7 +59,7 @@ def compare(
     frame_a: pd.DataFrame,
     frame_b: pd.DataFrame,
     *,
-    by: str | None = None,
+    by: str | Mapping[str, pd.Series] | None = None,
     level: float = LEVEL,
     samples: int = 10_000,
     seed: int = 0,
@@ -72,15 +72,16 @@ def compare(
 
     Args:
         frame_a, frame_b: their error frames.
-        by: a column of the frames; a row is one of its values instead of one of the paper's columns.
+        by: a column of the frames, a row being one of its values, or boolean masks over them by name; the paper's
+            columns if left out.
         level: of confidence.
         samples, seed: of the bootstrap.
 
     Returns:
         A row a class of questions, those without questions left out: `n`, `both_right`, `only_a`, `only_b`,
         `both_wrong`, `difference` (accuracy of a minus b, in points), `low`, `high`, `p`, and `p_holm`: p
-        corrected by Holm for as many classes as there are, Avg not among them. Columns in which the table has
-        a dash are left out too; by a column, questions where it is unknown are.
+        corrected by Holm for as many classes as there are, Avg not among them. Classes in which the table has a
+        dash are left out too; by a column, questions where it is unknown are.
 
     Raises:
         UserError: the frames are not over the same questions.
@@ -102,11 +103,12 @@ def compare(
     }
     rng = np.random.default_rng(seed)
     rows = {}
-    for name, mask in (question_classes(frame_a) if by is None else _groups(frame_a[by])).items():
+    classes = _groups(frame_a[by]) if isinstance(by, str) else question_classes(frame_a) if by is None else by
+    for name, mask in classes.items():
         member = mask.fillna(False).astype(bool)
         counts = {outcome: int((member & which).sum()) for outcome, which in outcomes.items()}
         n = sum(counts.values())
-        if n == 0 or (by is None and mask.isna().any()):
+        if n == 0 or (not isinstance(by, str) and mask.isna().any()):
             continue
         # Resampled questions fall into the four outcomes as a multinomial draw: no question need be drawn.
         drawn = rng.multinomial(n, np.array(list(counts.values())) / n, size=samples)

@@ -27,6 +27,7 @@ def predict(
     *,
     scoring: Literal["likelihood", "generate"] = "likelihood",
     images: QuestionImages | None = None,
+    title: str = "answering",
     quiet: bool = False,
 ) -> pd.DataFrame:
     """Answer every question of `data`, by likelihood or by greedy generation.
@@ -37,6 +38,7 @@ def predict(
 
     Args:
         images: features of the data's images, if they are at hand; a text-only adapter needs none.
+        title: of the progress bar.
 
     Returns:
         One row a question in the data's order: pid, prediction, output, unparsed, probabilities, prompt_tokens,
@@ -50,7 +52,7 @@ def predict(
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
     rows: list[dict] = [{}] * len(questions)
-    with torch.inference_mode(), progress_bar("answering", len(questions), quiet=quiet) as update:
+    with torch.inference_mode(), progress_bar(title, len(questions), quiet=quiet) as update:
         done = 0
         for indices in length_batches(questions):
             batch = [questions[index] for index in indices]

@@ -112,14 +112,13 @@ def _rule_in_file(frame: pd.DataFrame) -> str:
 
 
 def load_run_predictions(
-    run: Path, split: str, questions: pd.DataFrame, *, rule: str | None = None
+    run: Path, split: str, questions: pd.DataFrame, *, scoring: str | None = None, rule: str | None = None
 ) -> dict[str, Predictions | None]:
     """The stored predictions of each variant of a run.
 
     Args:
         run: a run directory, or one variant's folder in it.
-        split: predictions of the run's own split are in `predictions.parquet`, others in
-            `predictions-SPLIT.parquet`.
+        split, scoring: as for `stored_predictions`.
         questions, rule: as for `read_predictions`.
 
     Returns:
@@ -130,7 +129,7 @@ def load_run_predictions(
     """
     generated = GENERATED_RULE[run_settings(run)["answer"]]
     found: dict[str, Predictions | None] = {}
-    for variant, file in stored_predictions(run, split).items():
+    for variant, file in stored_predictions(run, split, scoring).items():
         found[variant] = None
         if file.is_file():
             read = read_predictions(file, questions, rule=rule, name=variant)
@@ -138,9 +137,19 @@ def load_run_predictions(
     return found
 
 
-def stored_predictions(run: Path, split: str) -> dict[str, Path]:
-    """Where each variant of a run keeps its predictions of a split, whether they are there or not."""
-    file = "predictions.parquet" if split == run_settings(run)["split"] else f"predictions-{split}.parquet"
+def stored_predictions(run: Path, split: str, scoring: str | None = None) -> dict[str, Path]:
+    """Where each variant of a run keeps its predictions of a split, whether they are there or not.
+
+    `predictions.parquet` has those of the run's own split by its own scoring, `predictions-SPLIT.parquet`,
+    `predictions-SCORING.parquet` and `predictions-SPLIT-SCORING.parquet` those of another split or scoring.
+
+    Args:
+        scoring: likelihood or generate; the run's own if left out.
+    """
+    settings = run_settings(run)
+    other = [split] if split != settings["split"] else []
+    other += [scoring] if scoring not in (None, settings["scoring"]) else []
+    file = "-".join(["predictions", *other]) + ".parquet"
     return {folder.name: folder / file for folder in variant_folders(run)}
 
 

@@ -9,6 +9,7 @@ import json
 import pandas as pd
 
 from mmadapter.evaluation.accuracy import COLUMNS, two_decimals
+from mmadapter.evaluation.controls import controls_grids, controls_record
 from mmadapter.evaluation.grid import DASH, Grid, dress, p_digits, printable
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.table import ResultTable, Row
@@ -26,14 +27,16 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
         table: of `result_table`.
         form: `table`, `markdown`, `latex` (booktabs), `csv` or `json`. The best number of a column is marked
             in the first three. CSV and JSON hold numbers; JSON names the best, and it alone has the known part
-            of a column with a dash. CSV is the one table without the comparisons.
+            of a column with a dash. CSV is the one table without comparisons and controls.
         terminal: `table` may use a terminal's colours and width; else a star marks the best.
     """
     if form == "csv":
         return _csv(table)
     if form == "json":
         return _json(table)
-    return "\n".join(dress(grid, form, terminal=terminal) for grid in (_results(table), *comparison_grids(table)))
+    controls = [grid for each in table.controls for grid in controls_grids(each)]
+    grids = (_results(table), *comparison_grids(table), *controls)
+    return "\n".join(dress(grid, form, terminal=terminal) for grid in grids)
 
 
 def _results(table: ResultTable) -> Grid:
@@ -150,6 +153,7 @@ def _json(table: ResultTable) -> str:
             }
             for (a, b), compared in table.comparisons.items()
         ],
+        "controls": [controls_record(controls) for controls in table.controls],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -36,6 +36,60 @@ class Scored:
     systems: tuple[Predictions, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A split, as the runs and the user name it."""
+
+    title: str
+    data: Dataset
+    split: str
+    on_error: str
+
+
+def complete(
+    runs: Sequence[Path],
+    *,
+    dataset: str | None = None,
+    data_dir: Sequence[Path] | None = None,
+    split: str | None = None,
+    scoring: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Has every variant of the runs answer what it was not asked yet; the answers are stored in the run.
+
+    Args:
+        runs, dataset, data_dir, split, scoring: as for `collect`.
+
+    Raises:
+        UserError: the runs are of different questions; another data set than a run's own, for which it keeps no
+            answers; a model that cannot be loaded; a broken image.
+    """
+    split = split or _common({run: run_settings(run) for run in runs}, "split")
+    stored = {run: stored_predictions(run, split, scoring) for run in runs}
+    missing = {run: files for run, files in stored.items() if not all(file.is_file() for file in files.values())}
+    if not missing:
+        return
+    from mmadapter.evaluation.rerun import store_predictions  # torch takes seconds
+
+    asked = _asked(runs, dataset, data_dir, split)
+    for run, files in missing.items():
+        settings = run_settings(run)
+        if settings["dataset"] != asked.data.name:
+            raise UserError(f"{run}: keeps answers to {settings['dataset']} alone, and has none to {asked.data.name}")
+        data = asked.data
+        for file in files.values():
+            if not file.is_file():
+                store_predictions(
+                    file,
+                    data,
+                    scoring=scoring or settings["scoring"],
+                    on_error=asked.on_error,
+                    quiet=quiet,
+                )
+            if asked.on_error == "skip":
+                data = data.only(set(pd.read_parquet(file, columns=["pid"])["pid"]))
+
+
 def collect(
     runs: Sequence[Path],
     files: Sequence[Path],
@@ -43,6 +97,7 @@ def collect(
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
     split: str | None = None,
+    scoring: str | None = None,
     rule: str | None = None,
 ) -> Scored:
     """Reads the questions once, then every system's answers to them.
@@ -51,6 +106,7 @@ def collect(
         runs: run directories, each with its variants.
         files: predictions, see `predictions.read_predictions`.
         dataset, data_dir, split: left out: those of the runs; without a run the split is test.
+        scoring: of the runs' answers, likelihood or generate; each run's own if left out.
         rule: reads every text anew.
 
     Raises:
@@ -59,6 +115,19 @@ def collect(
     """
     if not runs and not files:
         raise UserError("nothing to evaluate: name a run directory, or a file with --predictions")
+    asked = _asked(runs, dataset, data_dir, split)
+    title, data = asked.title, asked.data
+    if asked.on_error == "skip":
+        data = _without_skipped(data, runs[0], asked.split, scoring)
+        skipped = len(asked.data) - len(data)
+        title += f", {skipped} skipped" if skipped else ""
+    questions = question_frame(data)
+    found = [(run, predictions) for run in runs for predictions in _of_run(run, asked.split, questions, scoring, rule)]
+    found += [(file, read_predictions(file, questions, rule=rule)) for file in files]
+    return Scored(title, data, questions, tuple(_distinct(found)))
+
+
+def _asked(runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] | None, split: str | None) -> _Asked:
     settings = {run: run_settings(run) for run in runs}
     dataset = dataset or _common(settings, "dataset")
     if dataset is None:
@@ -69,18 +138,12 @@ def collect(
     limit, on_error = _common(settings, "limit"), _common(settings, "on_error") or "stop"
     data = load_dataset(dataset, data_dir or None, on_error=on_error)[split].first(limit)
     title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
-    if on_error == "skip":
-        whole, data = data, _without_skipped(data, runs[0], split)
-        title += f", {len(whole) - len(data)} skipped" if len(whole) > len(data) else ""
-    questions = question_frame(data)
-    found = [(run, predictions) for run in runs for predictions in _of_run(run, split, questions, rule)]
-    found += [(file, read_predictions(file, questions, rule=rule)) for file in files]
-    return Scored(title, data, questions, tuple(_distinct(found)))
+    return _Asked(title=title, data=data, split=split, on_error=on_error)
 
 
-def _without_skipped(data: Dataset, run: Path, split: str) -> Dataset:
+def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) -> Dataset:
     """A run that was told to skip has no answer to a question whose picture is broken."""
-    stored = [file for file in stored_predictions(run, split).values() if file.is_file()]
+    stored = [file for file in stored_predictions(run, split, scoring).values() if file.is_file()]
     answered = set(pd.read_parquet(stored[0], columns=["pid"])["pid"]) if stored else set(data.problems)
     return data.only(answered)
 
@@ -98,10 +161,11 @@ def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:
     return values[0] if values else None
 
 
-def _of_run(run: Path, split: str, questions: pd.DataFrame, rule: str | None) -> list[Predictions]:
-    found = load_run_predictions(run, split, questions, rule=rule)
+def _of_run(run: Path, split: str, questions: pd.DataFrame, scoring: str | None, rule: str | None) -> list[Predictions]:
+    found = load_run_predictions(run, split, questions, scoring=scoring, rule=rule)
     if missing := [variant for variant, predictions in found.items() if predictions is None]:
-        raise UserError(f"{run}: no predictions of {split} are stored for {' and '.join(missing)}")
+        how = f" by {scoring}" if scoring else ""
+        raise UserError(f"{run}: no predictions of {split}{how} are stored for {' and '.join(missing)}")
     return list(found.values())
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class, published_rows
 from mmadapter.evaluation.calibration import expected_calibration_error
+from mmadapter.evaluation.controls import Controls
 from mmadapter.evaluation.frame import answer_frame
 from mmadapter.evaluation.intervals import accuracy_intervals, compare
 from mmadapter.evaluation.predictions import Predictions
@@ -54,6 +55,8 @@ class ResultTable:
     published: tuple[Row, ...] = ()
     comparisons: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     """`compare` of the first system with each other one, where intervals were asked for."""
+    controls: tuple[Controls, ...] = ()
+    """Of the systems whose models were asked under other conditions."""
 
     def best(self) -> dict[str, str]:
         """The best number of each column in which two systems or more have one."""

@@ -1,0 +1,82 @@
+"""A finished run's models, loaded again: for questions that they were not asked yet.
+
+What they answer is stored in the run and read from there; nothing here is done twice.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
+from mmadapter.errors import UserError
+from mmadapter.evaluation.conditions import control_answers
+from mmadapter.evaluation.predict import predict
+from mmadapter.evaluation.predictions import run_settings
+from mmadapter.features import question_images
+from mmadapter.files import write_whole
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.problems import Dataset
+from mmadapter.vision.towers import load_tower
+
+
+def load_variant(folder: Path) -> MultimodalAdapter:
+    """A variant's trained model, with the device and number format of its run.
+
+    The language model is loaded once for variants that follow each other on the same one.
+
+    Raises:
+        UserError: no trained adapter here (yet), a backbone that is gone or another, no such device.
+    """
+    settings = run_settings(folder)
+    if not (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{folder}: its training is not finished\n"
+            f"  mmadapter-train --resume --output-dir {folder.parent} goes on with it"
+        )
+    device = resolve_device(settings["device"])
+    llm = _language_model(settings["llm"], device, resolve_dtype(settings["dtype"], device))
+    tower = None
+    if settings["variant"] != "text":
+        tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
+    return MultimodalAdapter.from_pretrained(folder, llm=llm, tower=tower)
+
+
+@lru_cache(maxsize=1)
+def _language_model(name: str, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    return load_llm(name, device=device, dtype=dtype)
+
+
+def store_predictions(file: Path, data: Dataset, *, scoring: str, on_error: str, quiet: bool) -> None:
+    """Lets the variant in whose folder `file` is to lie answer the questions.
+
+    Args:
+        on_error: whether a broken image stops it, or its question is left out.
+
+    Raises:
+        UserError: as `load_variant`; a broken image, or a question too long for the model.
+    """
+    model = load_variant(file.parent)
+    images = None
+    if not model.adapter.text_only:
+        images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
+    title = f"{file.parent.name}, answering"
+    answers = predict(model, data, scoring=scoring, images=images, title=title, quiet=quiet)
+    write_whole(file, answers.to_parquet)
+
+
+def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: str, quiet: bool) -> pd.DataFrame:
+    """Asks the variant in whose folder `file` is to lie under every condition; returns the records.
+
+    Args:
+        answers: its predictions of `data` with the same scoring.
+
+    Raises:
+        UserError: as `load_variant` and `conditions.control_answers`.
+    """
+    records = control_answers(load_variant(file.parent), data, answers, scoring=scoring, quiet=quiet)
+    write_whole(file, records.to_parquet)
+    return records
