@@ -1,0 +1,229 @@
+"""The report: one HTML file that opens from a disk without a network.
+
+Its content is untrusted: question texts are anybody's. The template escapes every value, the questions stand in a
+data block that cannot end early, the script makes text nodes only, and a content security policy allows this
+style sheet, this script (by their hashes) and embedded pictures, and nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from mmadapter.errors import UserError
+from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.calibration import expected_calibration_error
+from mmadapter.evaluation.controls import CONDITIONS, Controls, controls_grids
+from mmadapter.evaluation.frame import answer_frame
+from mmadapter.evaluation.grid import Grid
+from mmadapter.evaluation.intervals import compare
+from mmadapter.evaluation.render import comparison_grid, comparison_grids, result_notes
+from mmadapter.evaluation.sources import Scored
+from mmadapter.evaluation.table import ResultTable, result_table
+from mmadapter.files import write_text
+from mmadapter.report import figures
+from mmadapter.report.questions import questions_json
+from mmadapter.report.records import RunRecord, run_record
+from mmadapter.report.svg import colour, drawing, marker
+from mmadapter.report.thumbnails import thumbnails
+
+TOPICS = 40
+"""At most, in the figure of topics: those with the most questions."""
+
+
+def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
+    """`report_html` as a file; a UserError where it cannot be written."""
+    text = report_html(scored, controls=controls)
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise UserError(f"--report {file}: cannot be written: {error.strerror or error}") from error
+
+
+def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
+    """The report as text.
+
+    Args:
+        scored: what `evaluation.sources.collect` found; the first system is compared with each other one.
+        controls: of those systems whose models were asked under other conditions.
+
+    Raises:
+        UserError: a damaged file in a run's folder.
+    """
+    table = result_table(scored.systems, scored.questions, title=scored.title, intervals=True, published=True)
+    frames = {s.name: scored.questions.join(answer_frame(s.frame, scored.questions, s.name)) for s in scored.systems}
+    colours = {name: index for index, name in enumerate(frames)}
+    records = {s.name: record for s in scored.systems if (record := run_record(s)) is not None}
+    pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
+    outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
+    style, script = (_resource(name) for name in ("style.css", "script.js"))
+    text = _template().render(
+        title=scored.title,
+        version=version("mmadapter"),
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        table=table,
+        columns=COLUMNS,
+        best=table.best(),
+        sources=(sources := list(dict.fromkeys(row.source for row in table.published))),
+        notes=[note for note in result_notes(table, sources) if not note.startswith("[")],
+        systems=[System(name, colours[name]) for name in frames],
+        bars=_class_bars(table, colours),
+        comparisons=_comparisons(table),
+        topics=_topics(frames),
+        curves=_curves(records, colours),
+        heads=_heads(records, colours),
+        calibration=_calibration(frames, colours),
+        controls=_controls(controls, colours),
+        n_pictures=len(pictures.index),
+        broken=len(pictures.broken),
+        questions=Markup(questions_json(scored.data, frames, outputs, pictures)),
+        pictures=Markup("\n".join(pictures.files)),
+    )  # fmt: skip
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is text in JSON and in no file
+
+
+@dataclass(frozen=True)
+class System:
+    """A name, and how it is drawn everywhere."""
+
+    name: str
+    index: int
+
+    @property
+    def key(self) -> Markup:
+        """Its mark, for legends."""
+        return drawing(14, 14, "", marker(self.index, 7, 7, 5, colour(self.index)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Drawings, and the tables they are drawn from."""
+
+    drawings: tuple[Markup, ...]
+    grids: tuple[Grid, ...] = ()
+    name: str = ""
+
+
+def _class_bars(table: ResultTable, colours: Mapping[str, int]) -> Markup:
+    series = {
+        row.name: row.intervals.assign(accuracy=row.scores["accuracy"].where(row.scores["unknown"] == 0))
+        for row in table.rows
+    }
+    label = f"Bar chart of the accuracy of {', '.join(series)} by question class; the numbers are in Table 1."
+    return figures.bars(series, colours, COLUMNS, label=label)
+
+
+def _comparisons(table: ResultTable) -> list[Part]:
+    group = figures.row_height(len(table.rows))
+    return [
+        Part((figures.differences(compared, COLUMNS, a, b, group=group, left=46),), (grid,), f"{a} and {b}")
+        for ((a, b), compared), grid in zip(table.comparisons.items(), comparison_grids(table), strict=True)
+        if len(compared)
+    ]
+
+
+def _topics(frames: Mapping[str, pd.DataFrame]) -> list[Part]:
+    """The first system against each other one, by the questions' topics."""
+    first, *others = frames
+    parts = []
+    for other in others:
+        compared = compare(frames[first], frames[other], by="topic")
+        if len(compared) < 2:
+            continue
+        grid = comparison_grid(compared, first, other, title=f"{first} minus {other}, by topic")
+        drawn = compared.nlargest(TOPICS, "n").sort_values("difference", ascending=False)
+        drawing = figures.differences(drawn, list(drawn.index), first, other, group=18, left=128)
+        parts.append(Part((drawing,), (grid,), f"{first} and {other}"))
+    return parts
+
+
+def _curves(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> Part | None:
+    curves = {name: record.curve for name, record in records.items() if record.curve is not None}
+    if not curves:
+        return None
+    return Part((figures.loss_curves(curves, colours), figures.accuracy_curves(curves, colours)))
+
+
+def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list[tuple[str, int, object, Part]]:
+    parts = []
+    for name, record in records.items():
+        if record.heads is None:
+            continue
+        measures = [measure for measure in figures.HEAT if record.heads.heads[measure].notna().all()]
+        maps = tuple(figures.heat_map(record.heads, measure, colours[name]) for measure in measures)
+        parts.append((name, colours[name], record.heads, Part(maps, (_layers_grid(name, record.heads.heads),))))
+    return parts
+
+
+def _layers_grid(name: str, heads: pd.DataFrame) -> Grid:
+    """The maps in numbers: means over a layer's heads."""
+    heads = heads.assign(gate=heads["gate"].abs())
+    means = heads.drop(columns="head").groupby("layer").mean()
+    shown = means.dropna(axis="columns")
+    headers = {"gate": "size of gate", "prompts": "prompts' share", "image": "image's share", "effective": "prompts"}
+    return Grid(
+        title=f"{name}: means over the heads of a layer",
+        headers=("layer", *(headers[column] for column in shown)),
+        rows=tuple((str(layer), *(f"{value:.4f}" for value in row)) for layer, row in shown.iterrows()),
+    )
+
+
+def _calibration(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int]) -> Part | None:
+    frames = {name: frame for name, frame in frames.items() if frame["confidence"].notna().any()}
+    if not frames:
+        return None
+    rows = tuple(
+        (
+            name,
+            f"{expected_calibration_error(frame):.4f}",
+            f"{frame['confidence'].mean():.4f}",
+            f"{frame.loc[frame['confidence'].notna(), 'correct'].mean():.4f}",
+            str(int(frame["confidence"].notna().sum())),
+        )
+        for name, frame in frames.items()
+    )
+    headers = ("", "calibration error", "mean confidence", "accuracy", "questions")
+    grid = Grid(title="Expected calibration error, ten bins of equal width", headers=headers, rows=rows)
+    drawings = (figures.reliability_diagram(frames, colours), figures.risk_coverage_curves(frames, colours))
+    return Part(drawings, (grid,))
+
+
+def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part | None:
+    if not controls:
+        return None
+    series = {}
+    for each in controls:
+        if len(each.images):
+            whole = each.images[each.images["question_class"] == "IMG"]
+            series[each.name] = whole.set_index("condition")[["accuracy", "low", "high"]]
+    label = f"Accuracy of {', '.join(series)} with the true, a blank, a shuffled and no image."
+    drawings = (figures.bars(series, colours, CONDITIONS, label=label, left=62),) if series else ()
+    return Part(drawings, tuple(grid for each in controls for grid in controls_grids(each)))
+
+
+def _resource(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    return (
+        "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; "
+        "base-uri 'none'; form-action 'none'"
+    ).format(*hashes)
+
+
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["colour"] = colour
+    return environment.from_string(_resource("template.html"))

@@ -1,0 +1,99 @@
+"""Pictures small enough for one page: each content once, all as large as the room for them allows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import ImageSource
+from mmadapter.vision.images import decode_rgb
+
+BUDGET = 18 * 2**20
+"""Characters for all of them; with 4,241 questions' texts the page stays below 30 MB."""
+SIDES = (480, 384, 320, 256, 224, 192, 160, 128, 96)
+"""Longest sides that are tried, in pixels."""
+SAMPLE = 48
+"""Pictures that are encoded to find out how large all of them would be."""
+QUALITY = 72
+THREADS = 4
+"""Pillow lets go of the interpreter while it decodes and encodes."""
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """WebP files in base64, and which question has which of them."""
+
+    files: list[str]
+    index: dict[str, int]
+    """By pid; a question without a picture is not in it."""
+    broken: dict[str, str]
+    """By pid, why a picture cannot be shown."""
+    side: int
+    """Longest side, in pixels."""
+
+
+def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Thumbnails:
+    """The pictures of questions, by pid.
+
+    A picture that cannot be read is named, not fatal: the scores were computed without it.
+
+    Args:
+        budget: of characters. It is met from a sample, so to some percent.
+    """
+    place: dict[bytes, int] = {}
+    contents: list[tuple[bytes, str]] = []
+    index, broken = {}, {}
+    for pid, image in images.items():
+        try:
+            content = image.read()
+        except UserError as error:
+            broken[pid] = str(error)
+            continue
+        key = hashlib.sha256(content).digest()
+        if key not in place:
+            place[key] = len(contents)
+            contents.append((content, image.where))
+        index[pid] = place[key]
+    with ThreadPoolExecutor(THREADS) as pool:
+        side = _side(contents, budget, pool)
+        files = list(pool.map(lambda item: _encoded(*item, side), contents))
+    for pid, at in list(index.items()):
+        if not files[at].ok:
+            broken[pid] = files[at].text
+            del index[pid]
+    return Thumbnails([file.text if file.ok else "" for file in files], index, broken, side)
+
+
+@dataclass(frozen=True)
+class _File:
+    ok: bool
+    text: str
+    """base64, or what is wrong."""
+
+
+def _side(contents: list[tuple[bytes, str]], budget: int, pool: ThreadPoolExecutor) -> int:
+    """The largest side at which all pictures fit, as far as evenly spaced ones of them tell."""
+    sample = contents[:: max(1, len(contents) // SAMPLE)]
+    for side in SIDES:
+        size = sum(len(file.text) for file in pool.map(lambda item, side=side: _encoded(*item, side), sample))
+        if size * len(contents) <= budget * len(sample):
+            return side
+    return SIDES[-1]
+
+
+def _encoded(content: bytes, where: str, side: int) -> _File:
+    try:
+        image = decode_rgb(content, where)
+    except UserError as error:
+        return _File(False, str(error))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=QUALITY, method=3)
+    return _File(True, base64.b64encode(out.getvalue()).decode("ascii"))
