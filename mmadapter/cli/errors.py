@@ -104,18 +104,18 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
     from rich.table import Table
     from rich.text import Text
 
+    from mmadapter.evaluation.frame import letter
     from mmadapter.evaluation.grid import printable
-    from mmadapter.scienceqa.problems import LETTERS
 
-    def letter(index: object) -> str:
-        return "-" if pd.isna(index) else LETTERS[int(index)]
+    def said(prediction: object) -> str:
+        return "-" if pd.isna(prediction) else letter(prediction)
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for header in ("pid", "topic", "answer", *systems, "question"):
         table.add_column(Text(printable(header)), no_wrap=header != "question")
     for pid, row in frame.head(SHOWN).iterrows():
         told = (pid, "-" if pd.isna(row["topic"]) else row["topic"], letter(row["answer"]))
-        told += tuple(letter(each.loc[pid, "prediction"]) for each in systems.values())
+        told += tuple(said(each.loc[pid, "prediction"]) for each in systems.values())
         table.add_row(*(Text(printable(cell)) for cell in (*told, shorten(row["question"], 60, placeholder=" ..."))))
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 import pandas as pd
 
 from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import LETTERS
 
 if TYPE_CHECKING:
     from mmadapter.scienceqa.problems import Dataset
@@ -160,6 +161,11 @@ def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> Non
             f"{name}: {len(beyond)} predictions are no option of their question: {which}\n"
             "  a prediction is the index of an option, from 0"
         )
+
+
+def letter(index: SupportsIndex) -> str:
+    """A to E of an option."""
+    return LETTERS[index]
 
 
 def some(items: object, at_most: int = 5) -> str:
