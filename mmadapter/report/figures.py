@@ -77,13 +77,23 @@ def row_height(n_systems: int) -> float:
     return 11 * max(n_systems, 1) + 9
 
 
-def differences(compared: pd.DataFrame, classes: Sequence[str], a: str, b: str, *, group: float, left: float) -> Markup:
+def differences(
+    compared: pd.DataFrame,
+    classes: Sequence[str],
+    a: str,
+    b: str,
+    *,
+    group: float,
+    left: float,
+    counted: bool = False,
+) -> Markup:
     """Paired differences a minus b with intervals; a filled mark is significant after Holm's correction.
 
     Args:
         compared: of `evaluation.intervals.compare`.
         group: height of a row.
         left: room for the names of the classes.
+        counted: say after each name over how many questions it is.
     """
     right, top = 48, 4
     height = top + group * len(classes) + 34
@@ -92,25 +102,44 @@ def differences(compared: pd.DataFrame, classes: Sequence[str], a: str, b: str, 
     ticks = nice_ticks(min(0, known["low"].min()), max(0, known["high"].max()), about=4)
     plot = Plot(ticks, [0, 1], height=height, left=left, right=right)
     parts = [line(plot.x(t), top, plot.x(t), base, "axis" if t == 0 else "grid") for t in ticks]
-    parts += [text(plot.x(t), base + 14, f"{t:+g}" if t else "0", anchor="middle") for t in ticks]
+    parts += [text(plot.x(t), base + 14, signed(t, "g") if t else "0", anchor="middle") for t in ticks]
     for at, name in enumerate(classes):
         y = top + (at + 0.5) * group
-        parts.append(text(left - 7, y + 3.5, name, anchor="end", class_="label"))
+        count = f" ({known.loc[name, 'n']:.0f})" if counted else ""
+        parts.append(text(left - 7, y + 3.5, _fitting(name, count, left), anchor="end", class_="label"))
         if name not in known.index:
             parts.append(text(plot.x(0) + 4, y + 3.5, "\N{EN DASH}"))
             continue
         row = known.loc[name]
         p = row["p"] if pd.isna(row["p_holm"]) else row["p_holm"]
-        told = f"{name}: {row['difference']:+.2f} points ({row['low']:+.2f} to {row['high']:+.2f}), p {p_digits(p)}"
+        low, high = (signed(row[bound]) for bound in ("low", "high"))
+        told = (
+            f"{name}: {signed(row['difference'])} points ({low} to {high}), p {p_digits(p)}, {row['n']:.0f} questions"
+        )
         parts.append(line(plot.x(row["low"]), y, plot.x(row["high"]), y, "whisker"))
         parts.append(marker(0, plot.x(row["difference"]), y, 4, "solid" if p < SIGNIFICANT else "hollow", told))
-        parts.append(text(WIDTH, y + 3.5, f"{row['difference']:+.2f}", anchor="end", class_="value"))
+        parts.append(text(WIDTH, y + 3.5, signed(row["difference"]), anchor="end", class_="value"))
     parts.append(
         text((left + WIDTH - right) / 2, height - 3, f"{a} minus {b}, points", anchor="middle", class_="title")
     )
     return drawing(
         WIDTH, height, f"Paired differences of {a} and {b}; the numbers are in the table of the pair.", *parts
     )
+
+
+def signed(number: float, form: str = ".2f") -> str:
+    """With its sign, a minus as long as a plus is wide."""
+    return format(number, f"+{form}").replace("-", "\N{MINUS SIGN}")
+
+
+LETTER = 6.4
+"""Pixels a letter of a label is wide on average, in the widest of the page's fonts."""
+
+
+def _fitting(name: str, count: str, room: float) -> str:
+    """As much of a name as has room before its count."""
+    letters = int((room - 7) / LETTER) - len(count)
+    return (name if len(name) <= letters else name[: letters - 1].rstrip("- ") + "\N{HORIZONTAL ELLIPSIS}") + count
 
 
 def loss_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Markup:
@@ -206,7 +235,7 @@ def risk_coverage_curves(frames: Mapping[str, pd.DataFrame], colours: Mapping[st
 
 
 HEAT = {
-    "gate": "gate, after its activation",
+    "gate": "gate, after its activation (grey: negative)",
     "prompts": "prompts\N{RIGHT SINGLE QUOTATION MARK} share of the output",
     "image": "image\N{RIGHT SINGLE QUOTATION MARK}s share of the output",
     "effective": "prompts attended to, of {k}",
@@ -214,17 +243,19 @@ HEAT = {
 """The maps and what they show."""
 
 
-def heat_map(record: HeadRecord, measure: str, index: int) -> Markup:
+def heat_map(record: HeadRecord, measure: str, index: int, largest: float) -> Markup:
     """One number a head: layers from the lowest adapted one upwards, heads from left to right.
 
-    A cell is as strong as its number is large; a negative gate has another colour.
+    A cell is as strong as its number is large; a negative gate is grey.
+
+    Args:
+        index: of the system's colour.
+        largest: what the strongest cell stands for, in every system's map of this measure.
     """
     heads = record.heads
     values = heads[measure]
     layers, width = sorted(heads["layer"].unique(), reverse=True), int(heads["head"].max()) + 1
-    largest = float(values.abs().max())
-    scale = record.adapter_len if measure == "effective" else largest or 1.0
-    low = 1.0 if measure == "effective" and record.adapter_len > 1 else 0.0
+    low = 1.0 if measure == "effective" else 0.0
     left, top = 42, 22
     across = min(30.0, (WIDTH - left - 6) / width)
     down = max(7.0, min(20.0, 300 / len(layers)))
@@ -236,7 +267,7 @@ def heat_map(record: HeadRecord, measure: str, index: int) -> Markup:
             parts.append(text(left - 5, top + (row + 0.5) * down + 3.5, int(layer), anchor="end"))
     place = {layer: row for row, layer in enumerate(layers)}
     for layer, head, value in zip(heads["layer"], heads["head"], values, strict=True):
-        strength = (abs(value) - low) / (scale - low) if scale > low else 1.0
+        strength = (abs(value) - low) / (largest - low) if largest > low else 0.0
         told = element("title", f"layer {layer}, head {head}: {value:.4g}")
         kind = colour(index) if value >= 0 else "negative"
         parts.append(
@@ -250,6 +281,6 @@ def heat_map(record: HeadRecord, measure: str, index: int) -> Markup:
     parts.append(text(left + across * width, end + 14, width - 1, anchor="end"))
     parts.append(element("text", "layer", transform=f"translate(10 {short((top + end) / 2)}) rotate(-90)",
                          text_anchor="middle", class_="title"))  # fmt: skip
-    ends = f"from {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}"
+    ends = f"from {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}".replace("-", "\N{MINUS SIGN}")
     parts.append(text(left, end + 30, ends, class_="value"))
     return drawing(WIDTH, end + 36, f"Heat map over layers and heads: {title}, {ends}.", *parts)

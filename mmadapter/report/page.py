@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,18 +25,18 @@ from mmadapter.evaluation.controls import CONDITIONS, Controls, controls_grids
 from mmadapter.evaluation.frame import answer_frame
 from mmadapter.evaluation.grid import Grid
 from mmadapter.evaluation.intervals import compare
-from mmadapter.evaluation.render import comparison_grid, comparison_grids, result_notes
+from mmadapter.evaluation.render import TEST_QUESTIONS, comparison_grid, comparison_grids, result_notes
 from mmadapter.evaluation.sources import Scored
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.files import write_text
 from mmadapter.report import figures
 from mmadapter.report.questions import questions_json
-from mmadapter.report.records import RunRecord, run_record
+from mmadapter.report.records import HeadRecord, RunRecord, run_record
 from mmadapter.report.svg import colour, drawing, marker
 from mmadapter.report.thumbnails import thumbnails
 
-TOPICS = 40
-"""At most, in the figure of topics: those with the most questions."""
+TOPIC_QUESTIONS = 10
+"""At least, for a topic to be drawn: what fewer say is within their interval. The numbers are of all."""
 
 
 def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
@@ -73,13 +73,14 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         script=Markup(script),
         table=table,
         columns=COLUMNS,
-        best=table.best(),
+        best=_best(table),
         sources=(sources := list(dict.fromkeys(row.source for row in table.published))),
         notes=[note for note in result_notes(table, sources) if not note.startswith("[")],
         systems=[System(name, colours[name]) for name in frames],
         bars=_class_bars(table, colours),
         comparisons=_comparisons(table),
         topics=_topics(frames),
+        topic_questions=TOPIC_QUESTIONS,
         curves=_curves(records, colours),
         heads=_heads(records, colours),
         calibration=_calibration(frames, colours),
@@ -112,6 +113,15 @@ class Part:
     drawings: tuple[Markup, ...]
     grids: tuple[Grid, ...] = ()
     name: str = ""
+    systems: Container[str] = ()
+    """Whose marks are in the drawings."""
+
+
+def _best(table: ResultTable) -> dict[str, dict[str, str]]:
+    """The best number of each column: of all rows where they are over the same questions, else of each block."""
+    if table.n_questions() == TEST_QUESTIONS:
+        return {"rows": table.best(), "published": table.best()}
+    return {"rows": replace(table, published=()).best(), "published": replace(table, rows=()).best()}
 
 
 def _class_bars(table: ResultTable, colours: Mapping[str, int]) -> Markup:
@@ -133,17 +143,18 @@ def _comparisons(table: ResultTable) -> list[Part]:
 
 
 def _topics(frames: Mapping[str, pd.DataFrame]) -> list[Part]:
-    """The first system against each other one, by the questions' topics."""
+    """The first system against each other one, by the questions' topics, where those are known."""
     first, *others = frames
     parts = []
     for other in others:
         compared = compare(frames[first], frames[other], by="topic")
-        if len(compared) < 2:
+        drawn = compared[compared["n"] >= TOPIC_QUESTIONS] if len(compared) else compared
+        if len(drawn) < 2:
             continue
+        topics = list(drawn.sort_values("difference", ascending=False).index)
+        figure = figures.differences(drawn, topics, first, other, group=18, left=162, counted=True)
         grid = comparison_grid(compared, first, other, title=f"{first} minus {other}, by topic")
-        drawn = compared.nlargest(TOPICS, "n").sort_values("difference", ascending=False)
-        drawing = figures.differences(drawn, list(drawn.index), first, other, group=18, left=128)
-        parts.append(Part((drawing,), (grid,), f"{first} and {other}"))
+        parts.append(Part((figure,), (grid,), f"{first} and {other}"))
     return parts
 
 
@@ -151,17 +162,18 @@ def _curves(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> Par
     curves = {name: record.curve for name, record in records.items() if record.curve is not None}
     if not curves:
         return None
-    return Part((figures.loss_curves(curves, colours), figures.accuracy_curves(curves, colours)))
+    return Part((figures.loss_curves(curves, colours), figures.accuracy_curves(curves, colours)), systems=curves)
 
 
-def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list[tuple[str, int, object, Part]]:
+def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list[tuple[str, int, HeadRecord, Part]]:
+    known = {name: record.heads for name, record in records.items() if record.heads is not None}
     parts = []
-    for name, record in records.items():
-        if record.heads is None:
-            continue
-        measures = [measure for measure in figures.HEAT if record.heads.heads[measure].notna().all()]
-        maps = tuple(figures.heat_map(record.heads, measure, colours[name]) for measure in measures)
-        parts.append((name, colours[name], record.heads, Part(maps, (_layers_grid(name, record.heads.heads),))))
+    for name, record in known.items():
+        measures = [measure for measure in figures.HEAT if record.heads[measure].notna().all()]
+        largest = {m: max(float(each.heads[m].abs().max()) for each in known.values()) for m in measures}
+        largest["effective"] = record.adapter_len
+        maps = tuple(figures.heat_map(record, m, colours[name], largest[m]) for m in measures)
+        parts.append((name, colours[name], record, Part(maps, (_layers_grid(name, record.heads),))))
     return parts
 
 
@@ -195,7 +207,7 @@ def _calibration(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int])
     headers = ("", "calibration error", "mean confidence", "accuracy", "questions")
     grid = Grid(title="Expected calibration error, ten bins of equal width", headers=headers, rows=rows)
     drawings = (figures.reliability_diagram(frames, colours), figures.risk_coverage_curves(frames, colours))
-    return Part(drawings, (grid,))
+    return Part(drawings, (grid,), systems=frames)
 
 
 def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part | None:
@@ -208,7 +220,7 @@ def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part 
             series[each.name] = whole.set_index("condition")[["accuracy", "low", "high"]]
     label = f"Accuracy of {', '.join(series)} with the true, a blank, a shuffled and no image."
     drawings = (figures.bars(series, colours, CONDITIONS, label=label, left=62),) if series else ()
-    return Part(drawings, tuple(grid for each in controls for grid in controls_grids(each)))
+    return Part(drawings, tuple(grid for each in controls for grid in controls_grids(each)), systems=series)
 
 
 def _resource(name: str) -> str:

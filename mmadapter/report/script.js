@@ -9,7 +9,9 @@
   let pictures = null; // one long text until the first picture is shown
   const picture = (place) => {
     pictures ??= byId("pictures").textContent.split("\n");
-    return "data:image/webp;base64," + pictures[place];
+    const [size, file] = pictures[place].split(" ");
+    const [width, height] = size.split("x").map(Number);
+    return { width, height, src: "data:image/webp;base64," + file };
   };
 
   // What a question is to a system: right, wrong, or no answer that could be read.
@@ -66,9 +68,28 @@
   fill("topic", distinct("topic").sort(), "all");
   fill("grade", distinct("grade").sort((a, b) => a - b), "all");
   fill("context", ["image", "text", "neither"], "any");
-  systems.forEach((_, s) => fill(`outcome-${s}`, ["right", "wrong", "unparsed"], "any"));
+  systems.forEach((_, s) => byId(`outcome-${s}`).append(...[["", "any"], ["right", "right"], ["wrong", "not right"],
+    ["unparsed", "unparsed"]].map(([value, textContent]) => node("option", { value, textContent }))));
   const [first, ...others] = orders.keys();
   fill("sort", others, first);
+
+  // Two systems: the four cells of McNemar's table, each one press away.
+  const cells = systems.length === 2 ? [["right", "right", "both right"], ["right", "wrong", `only ${systems[0]}`],
+    ["wrong", "right", `only ${systems[1]}`], ["wrong", "wrong", "both wrong"]] : [];
+  const number = new Intl.NumberFormat("en");
+  const fits = (q, s, wanted) => !wanted || (wanted === outcome(q, s)) || (wanted === "wrong" && outcome(q, s) === "unparsed");
+  const quick = cells.map(([a, b, text]) => {
+    const n = questions.filter((q) => fits(q, 0, a) && fits(q, 1, b)).length;
+    const button = node("button", { type: "button", textContent: `${text}: ${number.format(n)}` });
+    button.addEventListener("click", () => {
+      const pressed = button.getAttribute("aria-pressed") === "true";
+      byId("outcome-0").value = pressed ? "" : a;
+      byId("outcome-1").value = pressed ? "" : b;
+      select();
+    });
+    return button;
+  });
+  byId("quick").append(...quick);
 
   let shown = questions.map((_, place) => place);
   let page = 0;
@@ -82,7 +103,7 @@
       if (value.topic && q.topic !== value.topic) return;
       if (value.grade && String(q.grade) !== value.grade) return;
       if (value.context && !context(q).includes(value.context)) return;
-      if (systems.some((_, s) => value[`outcome-${s}`] && outcome(q, s) !== value[`outcome-${s}`])) return;
+      if (!systems.every((_, s) => fits(q, s, value[`outcome-${s}`]))) return;
       if (!terms.every((term) => words[place].includes(term))) return;
       shown.push(place);
     });
@@ -91,6 +112,8 @@
       const keys = questions.map(key); // what is unknown comes last, ties stay in the order asked
       shown.sort((a, b) => keys[a] === keys[b] ? a - b : keys[a] === null ? 1 : keys[b] === null ? -1 : keys[a] - keys[b]);
     }
+    quick.forEach((button, at) => button.setAttribute("aria-pressed",
+      String(value["outcome-0"] === cells[at][0] && value["outcome-1"] === cells[at][1])));
     page = 0;
     draw();
   }
@@ -101,7 +124,6 @@
       const right = shown.filter((place) => outcome(questions[place], s) === "right").length;
       return `${systems[s]} ${(right / shown.length * 100).toFixed(2)} %`;
     };
-    const number = new Intl.NumberFormat("en");
     byId("count").replaceChildren(
       node("b", { textContent: number.format(shown.length) }),
       ` of ${number.format(questions.length)} questions`,
@@ -132,7 +154,7 @@
   function figure(q) {
     if (q.image < 0) return node("div", { className: "picture" }, node("p", { textContent: `No picture: ${q.broken}` }));
     const alt = q.caption ? `Picture of question ${q.pid}: ${q.caption}` : `Picture of question ${q.pid}`;
-    const image = node("img", { alt, loading: "lazy", decoding: "async", src: picture(q.image) });
+    const image = node("img", { alt, loading: "lazy", decoding: "async", ...picture(q.image) });
     const button = node("button", { type: "button", title: "Enlarge" }, image);
     button.addEventListener("click", () => {
       const large = byId("enlarged").querySelector("img");
@@ -144,7 +166,7 @@
   }
 
   function options(q) {
-    const table = node("table", { className: "options" });
+    const table = node("table", { className: systems.length > 2 ? "options" : "options roomy" });
     table.append(
       node("colgroup", {}, node("col"), ...systems.map(() => node("col", { className: "system" }))),
       node("thead", {}, node("tr", {},
@@ -205,5 +227,5 @@
   byId("previous").addEventListener("click", () => turn(page - 1));
   byId("next").addEventListener("click", () => turn(page + 1));
   byId("last").addEventListener("click", () => turn(Math.ceil(shown.length / PAGE) - 1));
-  draw();
+  select(); // a reloaded page keeps what was filled in
 })();

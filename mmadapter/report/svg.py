@@ -105,7 +105,7 @@ class Plot:
     y_ticks: Sequence[float]
     width: float = WIDTH
     height: float = 250
-    left: float = 42
+    left: float = 48
     right: float = 12
     top: float = 12
     bottom: float = 38
@@ -131,7 +131,7 @@ class Plot:
             element(
                 "text",
                 y_title,
-                transform=f"translate(10 {short((self.top + base) / 2)}) rotate(-90)",
+                transform=f"translate(11 {short((self.top + base) / 2)}) rotate(-90)",
                 text_anchor="middle",
                 class_="title",
             )

@@ -28,9 +28,10 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """WebP files in base64, and which question has which of them."""
+    """Small pictures, and which question has which of them."""
 
     files: list[str]
+    """Each as `WIDTHxHEIGHT BASE64` of a WebP file; empty where the picture is broken."""
     index: dict[str, int]
     """By pid; a question without a picture is not in it."""
     broken: dict[str, str]
@@ -75,7 +76,7 @@ def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Th
 class _File:
     ok: bool
     text: str
-    """base64, or what is wrong."""
+    """As `Thumbnails.files`, or what is wrong."""
 
 
 def _side(contents: list[tuple[bytes, str]], budget: int, pool: ThreadPoolExecutor) -> int:
@@ -96,4 +97,4 @@ def _encoded(content: bytes, where: str, side: int) -> _File:
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, "WEBP", quality=QUALITY, method=3)
-    return _File(True, base64.b64encode(out.getvalue()).decode("ascii"))
+    return _File(True, f"{image.width}x{image.height} {base64.b64encode(out.getvalue()).decode('ascii')}")
