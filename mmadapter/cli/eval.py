@@ -15,6 +15,8 @@ from mmadapter.evaluation.rules import RULES
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from mmadapter.evaluation.controls import Controls
+
 NAME = "mmadapter-eval"
 
 
@@ -51,10 +53,18 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             intervals=args.intervals,
             published=args.published,
         )
-    if args.controls:
-        found = (controls_of(system, scored.questions, scored.data, quiet=args.quiet) for system in scored.systems)
-        table = replace(table, controls=tuple(controls for controls in found if controls is not None))
+    controls: tuple[Controls, ...] = ()
+    if args.controls or args.report:
+        of = {"questions": scored.questions, "data": scored.data, "ask": args.controls, "quiet": args.quiet}
+        found = (controls_of(system, **of) for system in scored.systems)
+        controls = tuple(each for each in found if each is not None)
+    table = replace(table, controls=controls if args.controls else ())
     sys.stdout.write(render(table, args.format, terminal=sys.stdout.isatty()))
+    if args.report:
+        from mmadapter.report.page import write_report
+
+        with status("writing the report", quiet=args.quiet):
+            write_report(scored, Path(args.report), controls=controls)
 
 
 def _parser() -> ArgumentParser:
@@ -90,6 +100,11 @@ def _parser() -> ArgumentParser:
         "--controls",
         action="store_true",
         help="ask the models of runs again with a blank, another and no image, and with the options rotated",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="also write one self-contained page: figures, calibration, stored controls, and every question",
     )
     parser.add_argument("--published", action="store_true", help="the rows of the paper's Table 2 below")
     parser.add_argument(

@@ -157,7 +157,9 @@ def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame.from_dict(rows, orient="index").reindex(COLUMNS)
 
 
-def controls_of(system: Predictions, questions: pd.DataFrame, data: Dataset, *, quiet: bool = False) -> Controls | None:
+def controls_of(
+    system: Predictions, questions: pd.DataFrame, data: Dataset, *, ask: bool = True, quiet: bool = False
+) -> Controls | None:
     """The controls of a run's variant; where its answers under the conditions are not stored, its model is asked.
 
     Beside `predictions*.parquet` stand `controls*.parquet`, the records, and `controls*.json`, what they count up to.
@@ -165,9 +167,10 @@ def controls_of(system: Predictions, questions: pd.DataFrame, data: Dataset, *, 
     Args:
         system: predictions stored in a variant's folder; for those of anybody else there is no model to ask.
         questions, data: what they answer, as a frame and as the problems.
+        ask: whether the model may be asked; False takes what is stored.
 
     Returns:
-        None if the system is no variant of a run.
+        None if the system is no variant of a run, or nothing is stored and its model may not be asked.
 
     Raises:
         UserError: the model cannot be loaded, or cannot be asked.
@@ -181,6 +184,8 @@ def controls_of(system: Predictions, questions: pd.DataFrame, data: Dataset, *, 
     file = predictions.with_name(predictions.name.replace("predictions", "controls", 1))
     records = _stored(file, answers)
     summary = file.with_suffix(".json")
+    if records is None and not ask:
+        return None
     if records is None:
         from mmadapter.evaluation.rerun import store_controls  # torch takes seconds
 

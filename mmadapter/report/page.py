@@ -41,6 +41,8 @@ TOPIC_QUESTIONS = 10
 
 def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
     """`report_html` as a file; a UserError where it cannot be written."""
+    if file.is_dir():
+        raise UserError(f"--report {file}: is a folder: name a file, as report.html")
     text = report_html(scored, controls=controls)
     try:
         write_text(file, text)
