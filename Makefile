@@ -1,0 +1,34 @@
+# make demo   set up, train both variants on the embedded data, print the table
+# make test   set up with the test tools, lint, run the tests (under five minutes on two cores)
+# make check  the longer tests as well: a real browser, whole notebooks
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: demo test check lint clean
+
+demo: .venv/demo
+	$(BIN)/mmadapter-train --dataset demo --output-dir $(DEMO) $(if $(wildcard $(DEMO)/config.yaml),--resume)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+check: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]
+	touch $@ .venv/demo
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

@@ -1,0 +1,83 @@
+"""Prompts and answers as tokens: nothing of an answer is ever lost."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.tiny import tiny_lm
+
+from mmadapter.config import InputFormat
+from mmadapter.encoding import Encoder
+from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import Problem
+from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
+
+LLM = tiny_lm()
+
+
+def problem(hint: str = "", **changes) -> Problem:
+    return Problem(
+        **{
+            "pid": "7",
+            "split": "train",
+            "question": "Which is hot?",
+            "choices": ("ice", "fire"),
+            "answer": 1,
+            "hint": hint,
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("answer", ["letter", "text"])
+def test_prompt_and_target_spell_the_template_and_the_answer(answer):
+    (question,) = Encoder(LLM, InputFormat(answer=answer))([problem("It burns.")])
+    decode = LLM.tokenizer.decode
+    assert decode(question.prompt) == prompt_text("Which is hot?", "It burns.", ("ice", "fire"), answer=answer)
+    assert decode(question.target) == (letter_answer(1) if answer == "letter" else text_answer("fire")) + "</s>"
+    spelled = [decode(option) for option in question.options]
+    assert spelled == ([" The answer is (A", " The answer is (B"] if answer == "letter" else [" ice</s>", " fire</s>"])
+    assert not question.truncated
+
+
+@settings(max_examples=50, deadline=None)
+@given(hint=st.text(min_size=0, max_size=600), answer=st.sampled_from(["letter", "text"]))
+def test_a_long_prompt_loses_the_middle_of_its_hint_and_nothing_else(hint, answer):
+    form = InputFormat(answer=answer, max_tokens=160)
+    (question,) = Encoder(LLM, form)([problem(hint)])
+    (short,) = Encoder(LLM, form)([problem("")])
+    assert question.target == short.target
+    assert question.options == short.options
+    assert len(question.prompt) + max(map(len, question.options)) <= 160
+    text = LLM.tokenizer.decode(question.prompt)
+    assert text.startswith("Question: Which is hot?\nContext: ")
+    assert text.endswith("Answer:")
+    if question.truncated:
+        assert "..." in text
+
+
+def test_the_middle_is_what_goes():
+    hint = " ".join(f"word{number}" for number in range(60))
+    (question,) = Encoder(LLM, InputFormat(max_tokens=160))([problem(hint)])
+    text = LLM.tokenizer.decode(question.prompt)
+    assert question.truncated
+    assert "Context: word0 word1" in text
+    assert "word59\nOptions" in text
+    assert "word30" not in text
+
+
+def test_a_question_that_does_not_fit_without_its_hint_is_named():
+    with pytest.raises(UserError, match="problem 7: question and options do not fit into 40 tokens"):
+        Encoder(LLM, InputFormat(max_tokens=40))([problem("long " * 50)])
+
+
+def test_a_tokenizer_that_adds_an_opening_token_gets_one():
+    from tokenizers.processors import TemplateProcessing
+
+    llm = tiny_lm()
+    bos = llm.tokenizer.bos_token_id
+    llm.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
+    (question,) = Encoder(llm, InputFormat())([problem()])
+    assert question.prompt[0] == bos
+    assert bos not in question.prompt[1:] + question.target
+    (without,) = Encoder(LLM, InputFormat())([problem()])
+    assert question.prompt[1:] == without.prompt

@@ -1,0 +1,120 @@
+"""Likelihood of options against plain forwards, one option a row; generation against a plain greedy loop."""
+
+import pytest
+import torch
+from tests.tiny import FEATURE_SIZES, tiny_model
+
+from mmadapter.config import InputFormat
+from mmadapter.encoding import Encoded, Encoder
+from mmadapter.features import QuestionImages
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.problems import Problem
+from mmadapter.scoring import adaption_of, answer_loss, greedy_answers, length_batches, option_log_likelihoods
+
+PROBLEMS = [
+    Problem(
+        pid="1", split="test", question="Which is a solid?", choices=("rain", "a hammer", "a ham"), answer=1, hint=""
+    ),
+    Problem(pid="2", split="test", question="What colour?", choices=("red", "blue"), answer=0, hint="It is warm."),
+    Problem(pid="3", split="test", question="Only one?", choices=("yes",), answer=0, hint=None),
+    Problem(pid="4", split="test", question="Same?", choices=("a b", "a b c", "a", "b", "c"), answer=4, hint="x " * 30),
+]
+IMAGES = QuestionImages(
+    torch.randn(2, sum(FEATURE_SIZES), generator=torch.Generator().manual_seed(2)), {"1": 0, "4": 1}
+)
+
+
+def encoded(model: MultimodalAdapter) -> list[Encoded]:
+    return Encoder(model.llm, model.form)(PROBLEMS)
+
+
+@pytest.fixture(params=["letter", "text"])
+def model(request) -> MultimodalAdapter:
+    return tiny_model(gate=0.5, form=InputFormat(answer=request.param))
+
+
+@torch.no_grad()
+def plain_log_likelihood(model: MultimodalAdapter, question: Encoded, option: list[int]) -> float:
+    """One row, one option, the language model's own forward, all logits."""
+    tokens = torch.tensor([question.prompt + option])
+    with model.prompted(adaption_of(model, IMAGES, [question])):
+        log_probabilities = model.llm.model(input_ids=tokens).logits[0].double().log_softmax(-1)
+    start = len(question.prompt) - 1
+    return sum(log_probabilities[start + at, token].item() for at, token in enumerate(option))
+
+
+def test_options_scored_together_equal_options_scored_alone(model):
+    """Up to what all options of a question share, which moves every one of them alike."""
+    questions = encoded(model)
+    scores = option_log_likelihoods(model, adaption_of(model, IMAGES, questions), questions)
+    for question, score in zip(questions, scores, strict=True):
+        alone = torch.tensor([plain_log_likelihood(model, question, option) for option in question.options])
+        torch.testing.assert_close(score - score[0], (alone - alone[0]).double(), rtol=0, atol=5e-5)  # float32 sums
+        assert score.argmax() == alone.argmax()
+
+
+def test_the_batch_size_changes_no_score(model):
+    questions = encoded(model)
+    together = option_log_likelihoods(model, adaption_of(model, IMAGES, questions), questions)
+    for question, score in zip(questions, together, strict=True):
+        (alone,) = option_log_likelihoods(model, adaption_of(model, IMAGES, [question]), [question])
+        torch.testing.assert_close(score, alone, rtol=0, atol=5e-5)
+
+
+def test_answer_loss_is_the_summed_likelihood_of_the_targets(model):
+    questions = encoded(model)
+    loss = answer_loss(model, adaption_of(model, IMAGES, questions), questions)
+    expected = -sum(plain_log_likelihood(model, question, question.target) for question in questions)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_letters_are_read_at_one_position_and_no_branch_is_computed():
+    """Counted, not timed: tokens that pass the model, and logits that are computed."""
+    model = tiny_model(gate=0.5)
+    questions = encoded(model)
+    seen = {}
+    model.llm.model.get_decoder().register_forward_pre_hook(
+        lambda _m, _a, kwargs: seen.update(tokens=kwargs["input_ids"].shape, mask=kwargs["attention_mask"]),
+        with_kwargs=True,
+    )
+    model.llm.model.get_output_embeddings().register_forward_hook(lambda _m, _i, out: seen.update(logits=len(out)))
+    option_log_likelihoods(model, adaption_of(model, IMAGES, questions), questions)
+    longest = max(len(question.prompt) + len(question.options[0]) - 1 for question in questions)
+    assert seen["tokens"] == (len(questions), longest)
+    assert seen["mask"] is None  # the causal kernel
+    assert seen["logits"] == len(questions)
+
+
+def test_option_texts_share_their_question():
+    """Prompt and shared beginning once; of each option only what is its own, its last token never."""
+    model = tiny_model(gate=0.5, form=InputFormat(answer="text"))
+    (question,) = Encoder(model.llm, model.form)(PROBLEMS[:1])
+    seen = []
+    model.llm.model.get_decoder().register_forward_pre_hook(
+        lambda _m, _a, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    option_log_likelihoods(model, model.adapter(), [question])
+    own = [len(option) - 1 - 1 for option in question.options]  # without the shared space and the end token
+    assert seen == [len(question.prompt) + 1 + sum(own)]
+
+
+def test_generation_is_greedy_and_the_padding_does_not_matter(model):
+    questions = encoded(model)
+    together = greedy_answers(model, adaption_of(model, IMAGES, questions), questions, 6)
+    for question, text in zip(questions, together, strict=True):
+        tokens = list(question.prompt)
+        with torch.no_grad(), model.prompted(adaption_of(model, IMAGES, [question])):
+            for _ in range(6):
+                tokens.append(int(model.llm.model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
+                if tokens[-1] == model.llm.tokenizer.eos_token_id:
+                    break
+        assert text == model.llm.tokenizer.decode(tokens[len(question.prompt) :], skip_special_tokens=True)
+
+
+def test_batches_hold_every_question_once_and_no_more_tokens_than_allowed(model):
+    questions = encoded(model) * 5
+    batches = list(length_batches(questions, max_tokens=700))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(questions)))
+    for batch in batches:
+        longest = max(len(questions[i].prompt) + sum(map(len, questions[i].options)) for i in batch)
+        assert len(batch) == 1 or len(batch) * longest <= 700

@@ -1,0 +1,49 @@
+"""The training log."""
+
+import json
+
+from mmadapter.training.log import EpochRecord, TrainingLog
+
+
+def record(epoch: int, step: int) -> EpochRecord:
+    return EpochRecord(epoch=epoch, step=step, train_loss=1.5, val_loss=None, val_accuracy=None, seconds=0.1)
+
+
+def fill(log: TrainingLog, steps: range) -> None:
+    for step in steps:
+        log.step(step, loss=1.0 / step, learning_rate=0.1, gradient_norm=2.0)
+        if step % 2 == 0:
+            log.epoch(record(step // 2, step))
+
+
+def test_a_resume_drops_what_will_be_done_again(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    fill(TrainingLog(whole, 0), range(1, 7))
+    fill(TrainingLog(parts, 0), range(1, 6))
+    with (parts / "log.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # killed while it wrote
+    resumed = TrainingLog(parts, 3)
+    assert resumed.epochs == [record(1, 2)]
+    fill(resumed, range(4, 7))
+    assert (parts / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
+    assert [epoch.epoch for epoch in resumed.epochs] == [1, 2, 3]
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fill(TrainingLog(tmp_path, 0, tensorboard=True), range(1, 5))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"loss", "learning_rate", "gradient_norm", "train_loss"} <= set(events.Tags()["scalars"])
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    logged = [line["loss"] for line in lines if "loss" in line]
+    assert [round(event.value, 5) for event in events.Scalars("loss")] == [round(value, 5) for value in logged]
+
+
+def test_without_a_folder_the_epochs_are_kept_in_memory():
+    log = TrainingLog(None, 0)
+    fill(log, range(1, 5))
+    assert log.epochs == [record(1, 2), record(2, 4)]

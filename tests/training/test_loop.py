@@ -1,0 +1,167 @@
+"""Training: everything that should move moves, the rest does not, and a resume is no other run."""
+
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from tests.tiny import FEATURE_SIZES, tiny_model
+
+from mmadapter.config import InputFormat, Recipe
+from mmadapter.encoding import Encoder
+from mmadapter.errors import UserError
+from mmadapter.features import QuestionImages
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.problems import Dataset, Problem
+from mmadapter.training import loop
+from mmadapter.training.checkpoint import FILE
+from mmadapter.training.loop import Interrupted, learning_rate, train, validate
+
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_epochs=0.5)
+WORDS = ("red", "blue", "green")
+
+
+def dataset(train_size: int = 10, val_size: int = 5) -> Dataset:
+    def problem(number: int, split: str) -> Problem:
+        question = "Which? " + "x" * (number % 4)
+        return Problem(
+            pid=str(number), split=split, question=question, choices=WORDS, answer=number % 3, hint="h" * number
+        )
+
+    problems = [problem(number, "train" if number < train_size else "val") for number in range(train_size + val_size)]
+    splits = {name: tuple(p.pid for p in problems if p.split == name) for name in ("train", "val")}
+    return Dataset("made up", {p.pid: p for p in problems}, splits)
+
+
+DATA = dataset()
+IMAGES = QuestionImages(
+    torch.randn(8, sum(FEATURE_SIZES), generator=torch.Generator().manual_seed(4)),
+    {str(number): number for number in range(0, 8)},
+)
+
+
+def trained(folder=None, *, recipe: Recipe = RECIPE, **settings) -> MultimodalAdapter:
+    model = tiny_model(prompt_std=0.3)
+    train(model, DATA, recipe, images=IMAGES, folder=folder, quiet=True, **settings)
+    return model
+
+
+def same(first: MultimodalAdapter, second: MultimodalAdapter) -> bool:
+    theirs = second.adapter.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in first.adapter.state_dict().items())
+
+
+def test_every_adapter_weight_moves_within_two_steps_even_after_a_validation():
+    """At gate 0 the prompts' gradient is exactly 0: they move from step 2 on. Validation must leave nothing behind."""
+    model = tiny_model()
+    questions = Encoder(model.llm, model.form)(DATA["train"])
+    before = {name: parameter.detach().clone() for name, parameter in model.adapter.named_parameters()}
+    frozen = {name: parameter.clone() for name, parameter in model.llm.model.named_parameters()}
+    validate(model, IMAGES, questions)
+    recipe = Recipe(epochs=1, batch_size=5, learning_rate=1e-2, warmup_epochs=0.0, weight_decay=0.0)
+    train(model, DATA, recipe, images=IMAGES, quiet=True)
+    # two steps of an epoch, then its validation, whose adapter is the best one
+    unmoved = [name for name, parameter in model.adapter.named_parameters() if torch.equal(parameter, before[name])]
+    assert not unmoved
+    assert all(torch.equal(parameter, frozen[name]) for name, parameter in model.llm.model.named_parameters())
+
+
+def test_the_loss_falls_and_the_log_tells(tmp_path):
+    recipe = Recipe(epochs=12, batch_size=4, learning_rate=3e-2, warmup_epochs=1.0)
+    model = tiny_model(prompt_std=0.3)
+    epochs = train(model, DATA, recipe, images=IMAGES, folder=tmp_path, quiet=True)
+    assert epochs[-1].train_loss < 0.85 * epochs[0].train_loss
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "epoch" not in line]
+    assert [line["step"] for line in steps] == list(range(1, 12 * 3 + 1))
+    assert all(math.isfinite(line["loss"]) for line in steps)
+    assert [line["epoch"] for line in lines if "epoch" in line] == list(range(1, 13))
+    best = max(epochs, key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
+    loaded = MultimodalAdapter.from_pretrained(tmp_path, llm=model.llm, tower=model.tower)
+    val_set = Encoder(model.llm, model.form)(DATA["val"])
+    assert validate(loaded, IMAGES, val_set) == (pytest.approx(best.val_loss), best.val_accuracy)
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another():
+    assert same(trained(), trained())
+    assert not same(trained(), trained(recipe=Recipe(epochs=2, batch_size=4, learning_rate=1e-2, seed=1)))
+
+
+@pytest.mark.parametrize("at", [2, 3, 5])
+def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, at):
+    """In the middle of an epoch (3 steps long), at its end, and in the last one; by a real signal."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = trained(whole)
+    steps, step = [], loop._step
+
+    def interrupting(*arguments):
+        steps.append(1)
+        if len(steps) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "_step", interrupting)
+    with pytest.raises(Interrupted):
+        trained(parts)
+    monkeypatch.undo()
+    resumed = trained(parts, resume=True)
+    assert same(resumed, expected)
+    assert (parts / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+    def without_clock(folder):
+        lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+        return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+    assert without_clock(parts) == without_clock(whole)
+
+
+def test_a_finished_training_resumes_to_itself(tmp_path):
+    first = trained(tmp_path)
+    assert same(trained(tmp_path, resume=True), first)
+
+
+def test_accumulated_parts_make_the_step_of_the_whole_batch():
+    whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "accumulation": 3}))
+    for name, tensor in whole.adapter.state_dict().items():
+        torch.testing.assert_close(parts.adapter.state_dict()[name], tensor, rtol=0, atol=2e-4)  # Adam divides noise
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    trained(tmp_path)
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:100])
+    with pytest.raises(UserError, match=r"checkpoint.safetensors: cannot resume from this checkpoint"):
+        trained(tmp_path, resume=True)
+
+
+def test_prompts_beyond_the_limit_train_without_nan():
+    """The authors' code cuts the answer off and gets NaN (their issues 59, 67, 95, 144)."""
+    model = tiny_model(prompt_std=0.3, form=InputFormat(max_tokens=100))
+    questions = Encoder(model.llm, model.form)(DATA["train"])
+    assert any(question.truncated for question in questions)
+    epochs = train(model, DATA, RECIPE, images=IMAGES, quiet=True)
+    assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice():
+    model = tiny_model(prompt_std=0.3)
+    with torch.no_grad():
+        model.adapter.prompts[0, 0, 0] = math.nan
+    with pytest.raises(UserError, match="no longer finite: lower --learning-rate"):
+        train(model, DATA, RECIPE, images=IMAGES, quiet=True)
+
+
+def test_no_training_problems():
+    data = dataset(train_size=0)
+    with pytest.raises(UserError, match="the train split has no problems"):
+        train(tiny_model(text_only=True), data, RECIPE, quiet=True)
+
+
+def test_learning_rate_warms_up_linearly_and_falls_to_zero():
+    rates = [learning_rate(step, 100, 10.0, 2.0) for step in range(101)]
+    assert rates[:11] == pytest.approx([2.0 * (step + 1) / 11 for step in range(11)])
+    assert rates[10] == max(rates) == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0)
+    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
