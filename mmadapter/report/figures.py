@@ -13,6 +13,7 @@ from mmadapter.evaluation.grid import p_digits
 from mmadapter.report.records import Curve, HeadRecord
 from mmadapter.report.svg import (
     WIDTH,
+    Number,
     Plot,
     colour,
     drawing,
@@ -34,7 +35,7 @@ def bars(
     groups: Sequence[str],
     *,
     label: str,
-    left: float = 46,
+    left: Number = 46,
 ) -> Markup:
     """Accuracy in percent by group, a bar a system, with intervals.
 
@@ -72,7 +73,7 @@ def bars(
     return drawing(WIDTH, height, label, *parts)
 
 
-def row_height(n_systems: int) -> float:
+def row_height(n_systems: int) -> int:
     """Of a group of bars, and of a row beside it."""
     return 11 * max(n_systems, 1) + 9
 
@@ -83,8 +84,8 @@ def differences(
     a: str,
     b: str,
     *,
-    group: float,
-    left: float,
+    group: Number,
+    left: Number,
     counted: bool = False,
 ) -> Markup:
     """Paired differences a minus b with intervals; a filled mark is significant after Holm's correction.
@@ -127,7 +128,7 @@ def differences(
     )
 
 
-def signed(number: float, form: str = ".2f") -> str:
+def signed(number: Number, form: str = ".2f") -> str:
     """With its sign, a minus as long as a plus is wide."""
     return format(number, f"+{form}").replace("-", "\N{MINUS SIGN}")
 
@@ -136,7 +137,7 @@ LETTER = 6.4
 """Pixels a letter of a label is wide on average, in the widest of the page's fonts."""
 
 
-def _fitting(name: str, count: str, room: float) -> str:
+def _fitting(name: str, count: str, room: Number) -> str:
     """As much of a name as has room before its count."""
     letters = int((room - 7) / LETTER) - len(count)
     return (name if len(name) <= letters else name[: letters - 1].rstrip("- ") + "\N{HORIZONTAL ELLIPSIS}") + count
@@ -144,10 +145,9 @@ def _fitting(name: str, count: str, room: float) -> str:
 
 def loss_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Markup:
     """Training (solid) and validation (dashed) loss by epoch."""
-    epochs = max(curve.epochs["epoch"].max() for curve in curves.values())
     shown = [c.epochs[key].dropna() for c in curves.values() for key in ("train_loss", "val_loss")]
     high = max((values.max() for values in shown if len(values)), default=1.0)
-    plot = Plot(_epoch_ticks(epochs), nice_ticks(0, high))
+    plot = Plot(_epoch_ticks(curves), nice_ticks(0, high))
     parts = [plot.axes("epoch", "loss, nats a token")]
     for name, curve in curves.items():
         kind = colour(colours[name])
@@ -167,7 +167,7 @@ def accuracy_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> 
     known = {name: curve.epochs.dropna(subset=["val_accuracy"]) for name, curve in curves.items()}
     values = pd.concat([epochs["val_accuracy"] for epochs in known.values()])
     ticks = nice_ticks(values.min(), min(values.max(), 100)) if len(values) else [0, 100]
-    plot = Plot(_epoch_ticks(max(c.epochs["epoch"].max() for c in curves.values())), ticks)
+    plot = Plot(_epoch_ticks(curves), ticks)
     parts = [plot.axes("epoch", "validation accuracy, %")]
     for name, epochs in known.items():
         index = colours[name]
@@ -175,12 +175,13 @@ def accuracy_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> 
     return drawing(plot.width, plot.height, "Validation accuracy by epoch, a colour a system.", *parts)
 
 
-def _epoch_ticks(epochs: int) -> list[float]:
+def _epoch_ticks(curves: Mapping[str, Curve]) -> list[Number]:
+    epochs = max(int(curve.epochs["epoch"].max()) for curve in curves.values())
     step = max(1, math.ceil(epochs / 8))
     return [float(t) for t in range(0, (epochs + step - 1) // step * step + 1, step)]
 
 
-def _mapped(plot: Plot, x: pd.Series, y: pd.Series) -> list[tuple[float, float]]:
+def _mapped(plot: Plot, x: pd.Series, y: pd.Series) -> list[tuple[Number, Number]]:
     return [(plot.x(a), plot.y(b)) for a, b in zip(x, y, strict=True)]
 
 
@@ -243,7 +244,7 @@ HEAT = {
 """The maps and what they show."""
 
 
-def heat_map(record: HeadRecord, measure: str, index: int, largest: float) -> Markup:
+def heat_map(record: HeadRecord, measure: str, index: int, largest: Number) -> Markup:
     """One number a head: layers from the lowest adapted one upwards, heads from left to right.
 
     A cell is as strong as its number is large; a negative gate is grey.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+Number = int | float
 WIDTH = 350
 COLOURS = 6
 """How many systems have a colour of their own; a seventh shares that of the first."""
@@ -31,28 +32,28 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
 def short(value: object) -> str:
     """A number without digits nobody sees."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, Number) else str(value)
 
 
-def drawing(width: float, height: float, label: str, *children: object) -> Markup:
+def drawing(width: Number, height: Number, label: str, *children: object) -> Markup:
     """A whole drawing.
 
     Args:
         label: what somebody who does not see it is told.
     """
-    box = f"0 0 {short(float(width))} {short(float(height))}"
+    box = f"0 0 {short(width)} {short(height)}"
     return element(
         "svg", *children, viewBox=box, width=width, height=height, role="img", aria_label=label, class_="figure"
     )
 
 
-def text(x: float, y: float, content: object, *, anchor: str = "start", class_: str = "tick") -> Markup:
+def text(x: Number, y: Number, content: object, *, anchor: str = "start", class_: str = "tick") -> Markup:
     """A line of text; `y` is its baseline."""
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
+def line(x1: Number, y1: Number, x2: Number, y2: Number, class_: str) -> Markup:
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
 def colour(index: int) -> str:
@@ -60,11 +61,11 @@ def colour(index: int) -> str:
     return f"s{index % COLOURS}"
 
 
-def marker(index: int, x: float, y: float, size: float, class_: str, told: str | None = None) -> Markup:
+def marker(index: int, x: Number, y: Number, size: Number, class_: str, told: str | None = None) -> Markup:
     """A system's mark: its shape tells it apart where colours cannot."""
     title = None if told is None else element("title", told)
     if index % 4 == 0:
-        return element("circle", title, cx=float(x), cy=float(y), r=float(size), class_=class_)
+        return element("circle", title, cx=x, cy=y, r=size, class_=class_)
     corners = _CORNERS[index % 4 - 1]
     points = [(x + size * across, y + size * down) for across, down in corners]
     return element("polygon", title, points=_points(points), class_=class_)
@@ -78,15 +79,15 @@ _CORNERS = (
 """Square, diamond, triangle."""
 
 
-def polyline(points: Iterable[tuple[float, float]], class_: str) -> Markup:
+def polyline(points: Iterable[tuple[Number, Number]], class_: str) -> Markup:
     return element("polyline", points=_points(points), class_=class_)
 
 
-def _points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{short(float(x))},{short(float(y))}" for x, y in points)
+def _points(points: Iterable[tuple[Number, Number]]) -> str:
+    return " ".join(f"{short(x)},{short(y)}" for x, y in points)
 
 
-def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
+def nice_ticks(low: Number, high: Number, about: int = 5) -> list[Number]:
     """Round numbers from at most `low` to at least `high`, some `about` steps apart."""
     if not high > low:
         low, high = low - 0.5, low + 0.5
@@ -101,20 +102,20 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
 class Plot:
     """A rectangle of data inside a drawing, with its scales; the ticks' ends are the data's."""
 
-    x_ticks: Sequence[float]
-    y_ticks: Sequence[float]
-    width: float = WIDTH
-    height: float = 250
-    left: float = 48
-    right: float = 12
-    top: float = 12
-    bottom: float = 38
+    x_ticks: Sequence[Number]
+    y_ticks: Sequence[Number]
+    width: Number = WIDTH
+    height: Number = 250
+    left: Number = 48
+    right: Number = 12
+    top: Number = 12
+    bottom: Number = 38
 
-    def x(self, value: float) -> float:
+    def x(self, value: Number) -> Number:
         low, high = self.x_ticks[0], self.x_ticks[-1]
         return self.left + (value - low) / (high - low) * (self.width - self.left - self.right)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> Number:
         low, high = self.y_ticks[0], self.y_ticks[-1]
         return self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom)
 
