@@ -13,3 +13,14 @@ def scienceqa_folders() -> list[Path]:
     if not folders:
         pytest.skip("MMADAPTER_SCIENCEQA names no folders of real ScienceQA data")
     return [Path(folder) for folder in folders.split(os.pathsep)]
+
+
+@pytest.fixture(scope="session")
+def colour_run(tmp_path_factory) -> Path:
+    """A finished run of both variants (`tests.runs`): 10 seconds, once. Copy it to change it."""
+    from tests.runs import colour_run
+
+    folder = tmp_path_factory.mktemp("colours")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMADAPTER_CACHE", str(folder / "cache"))
+        return colour_run(folder)

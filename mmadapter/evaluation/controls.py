@@ -148,7 +148,7 @@ def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame
         rows[name] = {
             "n": n,
             "as_asked": percent(int(right.loc[at, 0].sum()), n),
-            "mean": percent((right.sum(axis=1) / n_choices)[at].sum(), n),
+            "mean": float((right.sum(axis=1) / n_choices)[at].mean() * 100),
             "always": percent(int((right.sum(axis=1) == n_choices)[at].sum()), n),
             "turned": others,
             "same_option": percent(int(same_option[at].to_numpy().sum()), others),
@@ -282,7 +282,6 @@ def _order_grid(controls: Controls) -> Grid:
         faint=frozenset({0}),
         breaks=frozenset({0, 3}),
         notes=(
-            "same option, same letter: of the askings in another order, those answered with the option, or at the "
-            "place, that was chosen as asked",
+            "same option, same letter: in another order, how often the option, or the place, chosen as asked is kept",
         ),
     )

@@ -1,0 +1,175 @@
+"""mmadapter-eval where a model has to answer: other splits, other scoring, controls; each of them once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from mmadapter.cli import errors
+from mmadapter.cli.eval import main
+from mmadapter.evaluation import rerun
+from mmadapter.evaluation.predict import predict
+from mmadapter.evaluation.rerun import load_variant
+from mmadapter.scienceqa.load import load_dataset
+from mmadapter.settings import read_settings
+
+VARIANTS = ("multimodal", "text")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_own_cache(monkeypatch, tmp_path_factory):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path_factory.getbasetemp() / "eval-runs-cache"))
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run(colour_run, tmp_path) -> Path:
+    """A copy of the finished run, at one's own disposal."""
+    return Path(shutil.copytree(colour_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def data(colour_run):
+    return load_dataset("scienceqa", read_settings(colour_run / "config.yaml")["data_dir"])
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """From here on every use of a model is a failure."""
+
+    def forbid():
+        monkeypatch.setattr(rerun, "load_variant", lambda folder: pytest.fail(f"{folder}: loaded again"))
+
+    return forbid
+
+
+def printed(capsys, *arguments) -> dict:
+    assert main([*map(str, arguments), "--format", "json", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return json.loads(out)
+
+
+def test_another_split_is_answered_once_and_stored(run, data, capsys, no_model):
+    before = {path: path.read_bytes() for path in run.rglob("predictions.parquet")}
+    table = printed(capsys, run, "--split", "val")
+    assert table["title"] == "scienceqa val"
+    for variant, system in zip(VARIANTS, table["systems"], strict=True):
+        stored = pd.read_parquet(run / variant / "predictions-val.parquet")
+        direct = predict(load_variant(run / variant), data["val"], quiet=True)
+        assert stored["prediction"].tolist() == direct["prediction"].tolist()
+        right = [said == p.answer for said, p in zip(direct["prediction"], data["val"], strict=True)]
+        assert system["columns"]["Avg"]["correct"] == sum(right)
+    assert {path: path.read_bytes() for path in run.rglob("predictions.parquet")} == before
+    assert not list(run.rglob("*.part"))
+    no_model()
+    assert printed(capsys, run, "--split", "val") == table
+    assert errors.main([str(run), "--split", "val", "--quiet"]) == 0
+    assert "scienceqa val" in capsys.readouterr().out
+
+
+def test_only_what_is_missing_is_answered(run, capsys, monkeypatch):
+    printed(capsys, run, "--split", "val")
+    (run / "text" / "predictions-val.parquet").unlink()
+    loaded = []
+    monkeypatch.setattr(rerun, "load_variant", lambda folder: loaded.append(folder.name) or load_variant(folder))
+    printed(capsys, run, "--split", "val")
+    assert loaded == ["text"]
+
+
+def test_another_scoring_is_answered_once_and_names_its_rule(run, capsys, no_model):
+    table = printed(capsys, run, "--scoring", "generate")
+    assert [system["rule"] for system in table["systems"]] == ["option text"] * 2
+    assert all(system["unparsed"] is not None for system in table["systems"])
+    stored = pd.read_parquet(run / "multimodal" / "predictions-generate.parquet")
+    assert stored["output"].notna().all()
+    no_model()
+    assert printed(capsys, run, "--scoring", "generate") == table
+    assert printed(capsys, run, "--scoring", "likelihood") == printed(capsys, run)
+    assert printed(capsys, run)["systems"][0]["rule"] == "likelihood"
+
+
+def test_controls_show_who_looks(run, capsys, no_model):
+    found = dict(zip(VARIANTS, printed(capsys, run, "--controls")["controls"], strict=True))
+    images = {
+        variant: {row["condition"]: row for row in found[variant]["images"] if row["question_class"] == "IMG"}
+        for variant in VARIANTS
+    }
+    seeing, blind = images["multimodal"], images["text"]
+    assert seeing["true"]["accuracy"] == 100  # the run learnt its two colours
+    for condition in ("blank", "shuffled", "none"):
+        assert seeing[condition]["accuracy"] < 75
+        assert seeing[condition]["p"] < 0.01
+        assert seeing[condition]["difference_high"] < 0
+        assert seeing[condition]["changed"] == seeing[condition]["only_true"] > 0
+        assert (blind[condition]["changed"], blind[condition]["difference"]) == (0, 0)
+    records = pd.read_parquet(run / "text" / "controls.parquet").set_index("condition")
+    for condition in ("blank", "shuffled", "none"):
+        pd.testing.assert_frame_equal(
+            records.loc[condition].reset_index(drop=True), records.loc["true"].reset_index(drop=True), check_exact=True
+        )
+    order = {row["question_class"]: row for row in found["multimodal"]["order"]}
+    assert order["Avg"]["always"] == 100  # it says the colour, wherever that stands
+    assert (order["Avg"]["same_option"], order["Avg"]["same_letter"]) == (100, 0)
+    for variant in VARIANTS:
+        assert json.loads((run / variant / "controls.json").read_text())["images"] == found[variant]["images"]
+    no_model()
+    assert main([str(run), "--controls"]) == 0
+    out = capsys.readouterr().out
+    assert "multimodal: does it look? Accuracy in percent on questions with an image" in out
+    assert "text: the options in all rotations of their order, in percent" in out
+
+
+def test_controls_of_other_answers_are_not_taken_for_these(run, capsys, monkeypatch):
+    printed(capsys, run / "text", "--controls")
+    file = run / "text" / "predictions.parquet"
+    answers = pd.read_parquet(file)
+    answers["prediction"] = 1 - answers["prediction"]
+    answers.to_parquet(file)
+    asked = []
+    monkeypatch.setattr(rerun, "load_variant", lambda folder: asked.append(folder) or load_variant(folder))
+    order = printed(capsys, run / "text", "--controls")["controls"][0]["order"]
+    assert asked == [run / "text"]
+    assert order[0]["same_option"] == 0  # nothing is left of these answers in another order
+    assert json.loads((run / "text" / "controls.json").read_text())["order"] == order
+
+
+def test_a_broken_image_is_left_out_for_both_variants_where_the_run_skips(run, colour_run, tmp_path, capsys):
+    folder = Path(shutil.copytree(colour_run.parent / "data", tmp_path / "data"))
+    broken = next((folder / "images" / "val").iterdir()) / "image.png"
+    broken.write_bytes(b"no picture")
+    for file in run.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("on_error: stop", "on_error: skip"))
+    table = printed(capsys, run, "--split", "val", "--data-dir", folder)
+    assert table["title"] == "scienceqa val, 1 skipped"
+    for variant in VARIANTS:
+        pids = pd.read_parquet(run / variant / "predictions-val.parquet")["pid"]
+        assert len(pids) == 11
+        assert broken.parent.name not in set(pids)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--controls", "--predictions", "a.json"], "--controls asks a model again: name its run directory"),
+        (["RUN", "--split", "tset"], "no split 'tset'"),
+        (["RUN", "--split", "val", "--dataset", "demo", "--data-dir", "DATA"], "keeps answers to scienceqa alone"),
+        (["UNFINISHED", "--split", "val"], "its training is not finished\n  mmadapter-train --resume --output-dir"),
+    ],
+)
+def test_what_cannot_be_answered(arguments, told, run, colour_run, tmp_path, capsys):
+    unfinished = Path(shutil.copytree(run, tmp_path / "unfinished"))
+    for file in unfinished.rglob("adapter*"):
+        file.unlink()
+    names = {"RUN": run, "UNFINISHED": unfinished, "DATA": colour_run.parent / "data"}
+    assert main([str(names.get(argument, argument)) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert err.count("\n") <= 2
