@@ -220,7 +220,8 @@
   }
 
   byId("filters").hidden = false;
-  byId("filters").addEventListener("input", select);
+  byId("search").addEventListener("input", select);
+  byId("filters").querySelectorAll("select").forEach((field) => field.addEventListener("change", select));
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("filters").addEventListener("reset", () => setTimeout(select)); // after the fields are reset
   byId("first").addEventListener("click", () => turn(0));
