@@ -80,7 +80,7 @@ def colour_run(folder: Path) -> Path:
         projection_hidden=16,
         prompt_std=0.3,
         answer="text",  # a frozen model without any skill binds no option to its letter
-        epochs=30,
+        epochs=24,
         batch_size=12,
         learning_rate=0.1,
         warmup_epochs=1.0,
