@@ -258,7 +258,7 @@ def heat_map(record: HeadRecord, measure: str, index: int, largest: Number) -> M
     layers, width = sorted(heads["layer"].unique(), reverse=True), int(heads["head"].max()) + 1
     low = 1.0 if measure == "effective" else 0.0
     left, top = 42, 22
-    across = min(30.0, (WIDTH - left - 6) / width)
+    across = min(52.0, (WIDTH - left - 6) / width)
     down = max(7.0, min(20.0, 300 / len(layers)))
     title = HEAT[measure].format(k=record.adapter_len)
     parts = [text(left, 12, title, class_="label")]

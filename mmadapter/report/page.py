@@ -32,7 +32,7 @@ from mmadapter.files import write_text
 from mmadapter.report import figures
 from mmadapter.report.questions import questions_json
 from mmadapter.report.records import HeadRecord, RunRecord, run_record
-from mmadapter.report.svg import colour, drawing, marker
+from mmadapter.report.svg import colour, element, marker
 from mmadapter.report.thumbnails import thumbnails
 
 TOPIC_QUESTIONS = 10
@@ -79,6 +79,7 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         sources=(sources := list(dict.fromkeys(row.source for row in table.published))),
         notes=[note for note in result_notes(table, sources) if not note.startswith("[")],
         systems=[System(name, colours[name]) for name in frames],
+        settings={name: record.settings for name, record in records.items() if record.settings is not None},
         bars=_class_bars(table, colours),
         comparisons=_comparisons(table),
         topics=_topics(frames),
@@ -104,8 +105,9 @@ class System:
 
     @property
     def key(self) -> Markup:
-        """Its mark, for legends."""
-        return drawing(14, 14, "", marker(self.index, 7, 7, 5, colour(self.index)))
+        """Its mark, for legends: beside its name, so nobody need be told of it."""
+        mark = marker(self.index, 7, 7, 5, colour(self.index))
+        return element("svg", mark, viewBox="0 0 14 14", class_="key", aria_hidden="true")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class HeadRecord:
 class RunRecord:
     """Of one system."""
 
+    settings: str | None
+    """Its `config.yaml`."""
     curve: Curve | None
     heads: HeadRecord | None
 
@@ -55,7 +57,11 @@ def run_record(system: Predictions) -> RunRecord | None:
     folder = file.parent
     if not ((folder / "adapter_config.json").is_file() and file.name.startswith("predictions")):
         return None
-    return RunRecord(_read(folder / "log.jsonl", _curve), _read(folder / "attention.json", _heads))
+    return RunRecord(
+        _read(folder / "config.yaml", str),
+        _read(folder / "log.jsonl", _curve),
+        _read(folder / "attention.json", _heads),
+    )
 
 
 def _read(file: Path, parse):
