@@ -40,7 +40,7 @@ def test_a_small_picture_is_not_enlarged_and_a_large_one_keeps_its_shape(tmp_pat
 
 
 def test_all_of_them_fit_into_the_budget(tmp_path):
-    images = sources(tmp_path, {str(n): png(n, (600, 500)) for n in range(12)})
+    images = sources(tmp_path, {str(n): png(n, (500, 300)) for n in range(6)})
     whole = sum(map(len, thumbnails(images).files))
     found = thumbnails(images, budget=whole // 4)
     assert found.side < SIDES[0]
