@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.controls import CONDITIONS, ROTATION
+from mmadapter.evaluation.controls import LABELS, ROTATION
 from mmadapter.evaluation.predict import predict
 from mmadapter.features import image_of
 from mmadapter.model import MultimodalAdapter
@@ -48,6 +49,8 @@ def control_answers(
     *,
     scoring: Literal["likelihood", "generate"] = "likelihood",
     seed: int = 0,
+    done: pd.DataFrame | None = None,
+    keep: Callable[[pd.DataFrame], None] | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """What a model answers under every condition.
@@ -59,6 +62,8 @@ def control_answers(
     Args:
         answers: the model's predictions of `data` as it stands, with the same scoring: rotation 0.
         seed: of the shuffled images.
+        done: what an interrupted call had kept; its conditions are not asked again.
+        keep: gets the records after each condition.
 
     Returns:
         A row an answer: `condition` (one of `controls.CONDITIONS`, or `rotation N`), `pid`, `prediction` and
@@ -67,29 +72,39 @@ def control_answers(
     Raises:
         UserError: a broken image, or so many questions with the same image that they cannot get another.
     """
-    given = {ROTATION.format(0): answers}
+    records = _records(ROTATION.format(0), answers) if done is None else done
+
+    def ask(condition: str, changed: Callable[[], Dataset], title: str, back: Callable = lambda frame, asked: frame):
+        nonlocal records
+        if condition in set(records["condition"]):
+            return
+        asked = changed()
+        frame = back(predict(model, asked, scoring=scoring, title=title, quiet=quiet), asked)
+        records = pd.concat([records, _records(condition, frame)], ignore_index=True)
+        if keep is not None:
+            keep(records)
+
     images = {p.pid: image for p in data if (image := image_of(p, model.form.choice_images)) is not None}
     if images:
-        others = shuffled(images, seed)
-        changes: dict[str, Callable[[Problem], ImageSource | None]] = {
+        seen, others = data.only(images), shuffled(images, seed)
+        image: dict[str, Callable[[Problem], ImageSource | None]] = {
             "true": lambda problem: images[problem.pid],
             "blank": lambda problem: White(),
             "shuffled": lambda problem: others[problem.pid],
             "none": lambda problem: None,
         }
-        seen = data.only(images)
-        for condition in CONDITIONS:
-            changed = with_images(seen, changes[condition])
-            given[condition] = predict(model, changed, scoring=scoring, title=f"{condition} image", quiet=quiet)
+        for condition, label in LABELS.items():
+            ask(condition, partial(with_images, seen, image[condition]), label)
     for turn in range(1, max((len(problem.choices) for problem in data), default=0)):
         condition = ROTATION.format(turn)
-        turned = rotated(data, turn)
-        given[condition] = turned_back(
-            predict(model, turned, scoring=scoring, title=f"options, {condition}", quiet=quiet), turned, turn
-        )
-    columns = ["pid", "prediction", "probabilities"]
-    records = pd.concat([frame[columns].assign(condition=condition) for condition, frame in given.items()])
-    return records.astype({"condition": "string"})[["condition", *columns]].reset_index(drop=True)
+        ask(condition, partial(rotated, data, turn), f"options, {condition}", partial(turned_back, turn=turn))
+    return records
+
+
+def _records(condition: str, answers: pd.DataFrame) -> pd.DataFrame:
+    frame = answers[["pid", "prediction", "probabilities"]].reset_index(drop=True)
+    frame.insert(0, "condition", pd.array([condition] * len(frame), dtype="string"))
+    return frame
 
 
 def with_images(data: Dataset, image: Callable[[Problem], ImageSource | None]) -> Dataset:

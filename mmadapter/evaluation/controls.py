@@ -25,6 +25,7 @@ from mmadapter.scienceqa.problems import Dataset
 
 CONDITIONS = ("true", "blank", "shuffled", "none")
 """Of the image, in the order of the table."""
+LABELS = dict(zip(CONDITIONS, ("true image", "blank image", "shuffled image", "no image"), strict=True))
 ROTATION = "rotation {}"
 """Of the options: as many as there are options, 0 being the question as it stands."""
 LOOK_COLUMNS = ("IMG", *(name for name in COLUMNS if name not in ("Avg", "IMG", "NO")))
@@ -182,7 +183,7 @@ def controls_of(
     answers = read_predictions(predictions, questions).frame  # by the run's own rule, whatever the table's
     scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
     file = predictions.with_name(predictions.name.replace("predictions", "controls", 1))
-    records = _stored(file, answers)
+    records = stored_controls(file, answers)
     summary = file.with_suffix(".json")
     if records is None and not ask:
         return None
@@ -198,7 +199,7 @@ def controls_of(
     return controls
 
 
-def _stored(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
+def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
     """The records in a file, if they are of these answers; None if there are none or the answers are others by now."""
     if not path.is_file():
         return None
@@ -235,8 +236,7 @@ def _look_grid(controls: Controls) -> Grid:
         return [DASH if pd.isna(value) else format(value, form) for value in values]
 
     rows, faint = [("questions", *cells("true", "n", ".0f"), "")], {0}
-    for condition in CONDITIONS:
-        label = "no image" if condition == "none" else f"{condition} image"
+    for condition, label in LABELS.items():
         if condition == "true":
             rows.append((label, *cells(condition, "accuracy", ".2f"), ""))
             continue

@@ -14,6 +14,7 @@ import torch
 from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
+from mmadapter.evaluation.controls import stored_controls
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.predictions import run_settings
 from mmadapter.features import question_images
@@ -71,12 +72,24 @@ def store_predictions(file: Path, data: Dataset, *, scoring: str, on_error: str,
 def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: str, quiet: bool) -> pd.DataFrame:
     """Asks the variant in whose folder `file` is to lie under every condition; returns the records.
 
+    An interrupted call goes on after the last condition that it finished.
+
     Args:
         answers: its predictions of `data` with the same scoring.
 
     Raises:
         UserError: as `load_variant` and `conditions.control_answers`.
     """
-    records = control_answers(load_variant(file.parent), data, answers, scoring=scoring, quiet=quiet)
+    unfinished = file.with_name(f"{file.stem}-unfinished.parquet")
+    records = control_answers(
+        load_variant(file.parent),
+        data,
+        answers,
+        scoring=scoring,
+        done=stored_controls(unfinished, answers),
+        keep=lambda records: write_whole(unfinished, records.to_parquet),
+        quiet=quiet,
+    )
     write_whole(file, records.to_parquet)
+    unfinished.unlink(missing_ok=True)
     return records

@@ -10,7 +10,7 @@ import torch
 
 from mmadapter.cli import errors
 from mmadapter.cli.eval import main
-from mmadapter.evaluation import rerun
+from mmadapter.evaluation import conditions, rerun
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.rerun import load_variant
 from mmadapter.scienceqa.load import load_dataset
@@ -138,6 +138,29 @@ def test_controls_of_other_answers_are_not_taken_for_these(run, capsys, monkeypa
     assert asked == [run / "text"]
     assert order[0]["same_option"] == 0  # nothing is left of these answers in another order
     assert json.loads((run / "text" / "controls.json").read_text())["order"] == order
+
+
+def test_interrupted_controls_go_on_where_they_were(run, capsys, monkeypatch):
+    expected = printed(capsys, run / "text", "--controls")["controls"]
+    records = pd.read_parquet(run / "text" / "controls.parquet")
+    for file in (run / "text").glob("controls*"):
+        file.unlink()
+    titles = []
+
+    def interrupted(*args, title, **settings):
+        titles.append(title)
+        if title == "no image" and titles.count(title) == 1:
+            raise KeyboardInterrupt
+        return predict(*args, title=title, **settings)
+
+    monkeypatch.setattr(conditions, "predict", interrupted)
+    assert main([str(run / "text"), "--controls", "--quiet"]) == 1
+    capsys.readouterr()
+    assert not (run / "text" / "controls.parquet").exists()
+    assert printed(capsys, run / "text", "--controls")["controls"] == expected
+    assert titles == ["true image", "blank image", "shuffled image", *["no image"] * 2, "options, rotation 1"]
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "text" / "controls.parquet"), records)
+    assert {file.name for file in (run / "text").glob("controls*")} == {"controls.parquet", "controls.json"}
 
 
 def test_a_broken_image_is_left_out_for_both_variants_where_the_run_skips(run, colour_run, tmp_path, capsys):
