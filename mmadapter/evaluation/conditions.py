@@ -11,13 +11,13 @@ import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from random import Random
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.evaluation.controls import LABELS, ROTATION
 from mmadapter.evaluation.predict import predict
@@ -72,33 +72,33 @@ def control_answers(
     Raises:
         UserError: a broken image, or so many questions with the same image that they cannot get another.
     """
+    turns = {ROTATION.format(turn): turn for turn in range(1, max((len(p.choices) for p in data), default=0))}
+    changed = _image_conditions(data, model.form, seed) | {name: rotated(data, turn) for name, turn in turns.items()}
     records = _records(ROTATION.format(0), answers) if done is None else done
-
-    def ask(condition: str, changed: Callable[[], Dataset], title: str, back: Callable = lambda frame, asked: frame):
-        nonlocal records
+    for condition, asked in changed.items():
         if condition in set(records["condition"]):
-            return
-        asked = changed()
-        frame = back(predict(model, asked, scoring=scoring, title=title, quiet=quiet), asked)
-        records = pd.concat([records, _records(condition, frame)], ignore_index=True)
+            continue
+        title = LABELS.get(condition, f"options, {condition}")
+        found = predict(model, asked, scoring=scoring, title=title, quiet=quiet)
+        found = turned_back(found, asked, turns.get(condition, 0))
+        records = pd.concat([records, _records(condition, found)], ignore_index=True)
         if keep is not None:
             keep(records)
-
-    images = {p.pid: image for p in data if (image := image_of(p, model.form.choice_images)) is not None}
-    if images:
-        seen, others = data.only(images), shuffled(images, seed)
-        image: dict[str, Callable[[Problem], ImageSource | None]] = {
-            "true": lambda problem: images[problem.pid],
-            "blank": lambda problem: White(),
-            "shuffled": lambda problem: others[problem.pid],
-            "none": lambda problem: None,
-        }
-        for condition, label in LABELS.items():
-            ask(condition, partial(with_images, seen, image[condition]), label)
-    for turn in range(1, max((len(problem.choices) for problem in data), default=0)):
-        condition = ROTATION.format(turn)
-        ask(condition, partial(rotated, data, turn), f"options, {condition}", partial(turned_back, turn=turn))
     return records
+
+
+def _image_conditions(data: Dataset, form: InputFormat, seed: int) -> dict[str, Dataset]:
+    """The questions with an image, under each of `controls.CONDITIONS`; nothing if there are none."""
+    images = {p.pid: image for p in data if (image := image_of(p, form.choice_images)) is not None}
+    if not images:
+        return {}
+    seen, others = data.only(images), shuffled(images, seed)
+    return {
+        "true": with_images(seen, lambda problem: images[problem.pid]),
+        "blank": with_images(seen, lambda problem: White()),
+        "shuffled": with_images(seen, lambda problem: others[problem.pid]),
+        "none": with_images(seen, lambda problem: None),
+    }
 
 
 def _records(condition: str, answers: pd.DataFrame) -> pd.DataFrame:
