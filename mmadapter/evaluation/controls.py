@@ -67,11 +67,12 @@ def look(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | None = Non
         by: a column of `questions`, a class being one of its values; left out, `LOOK_COLUMNS`.
 
     Returns:
-        A row a class and condition, over the questions with an image in that class (classes without one, and those
-        of which that is unknown for one, left out): `question_class`, `condition`, `n`, `correct`, `accuracy`,
-        `low`, `high` (in percent); and beside the true image: `changed`, other answers than with it; `only_this`
-        and `only_true`, questions that are right only under one of both; `difference` in points with its interval
-        (`difference_low`, `difference_high`), `p` and `p_holm` of `intervals.compare`, NaN for the true image.
+        A row a class and condition, over the questions with an image in that class; left out are classes without one
+        and those in which the table has a dash, and by a column the questions where it is unknown.
+        `question_class`, `condition`, `n`, `correct`, `accuracy`, `low`, `high` (in percent), and beside the true
+        image: `changed`, other answers than with it; `only_this` and `only_true`, questions that are right only under
+        one of both; `difference` in points with its interval (`difference_low`, `difference_high`), `p` and `p_holm`
+        of `intervals.compare`, NaN for the true image itself.
     """
     answers = {name: records[records["condition"] == name] for name in CONDITIONS}
     if answers["true"].empty:
@@ -82,30 +83,34 @@ def look(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | None = Non
     if by is None:
         classes = {name: mask for name, mask in question_classes(asked).items() if name not in ("IMG", "NO")}
     else:
-        classes = {str(value): asked[by] == value for value in sorted(asked[by].dropna().unique())}
+        known = asked[by].astype("string")
+        classes = {value: (known == value).fillna(False) for value in sorted(known.dropna().unique())}
     true = frames["true"]["prediction"].fillna(-1)
     rows = []
     for condition, frame in frames.items():
         scores = accuracy_by_class(frame, classes)
-        tests = compare(frame, frames["true"], by=classes)
+        scores = scores[(scores["n"] > 0) & (scores["unknown"] == 0)]
+        tests = None if condition == "true" else compare(frame, frames["true"], by=classes)
         other = frame["prediction"].fillna(-1) != true
-        for name in tests.index:
-            score, test = scores.loc[name], tests.loc[name]
+        for name, score in scores.iterrows():
             low, high = accuracy_interval(int(score["correct"]), int(score["n"]))
-            beside = {
-                "changed": int((classes[name].fillna(False) & other).sum()),
-                "only_this": int(test["only_a"]),
-                "only_true": int(test["only_b"]),
-                **{key: test[key] for key in ("difference", "p", "p_holm")},
-                "difference_low": test["low"],
-                "difference_high": test["high"],
+            row = {
+                "question_class": "IMG" if name == "Avg" else name,
+                "condition": condition,
+                **{key: int(score[key]) for key in ("n", "correct")},
+                **{"accuracy": score["accuracy"], "low": low, "high": high},
             }
-            rows.append(
-                {"question_class": "IMG" if name == "Avg" else name, "condition": condition}
-                | {"n": int(score["n"]), "correct": int(score["correct"])}
-                | {"accuracy": score["known_accuracy"], "low": low, "high": high}
-                | (beside if condition != "true" else {})
-            )
+            if tests is not None:
+                test = tests.loc[name]
+                row |= {
+                    "changed": int((classes[name].fillna(False) & other).sum()),
+                    "only_this": int(test["only_a"]),
+                    "only_true": int(test["only_b"]),
+                    **{key: test[key] for key in ("difference", "p", "p_holm")},
+                    "difference_low": test["low"],
+                    "difference_high": test["high"],
+                }
+            rows.append(row)
     return pd.DataFrame(rows, columns=_LOOK).astype(dict.fromkeys(("changed", "only_this", "only_true"), "Int64"))
 
 

@@ -159,6 +159,15 @@ def test_look_tests_as_compare_does(records, asked):
         assert table[column].tolist() == expected[column].tolist()
 
 
+def test_by_a_column_the_unknown_is_left_out(records, asked):
+    some = asked.assign(category=asked["category"].mask(asked["grade"] < 4))
+    table = look(records, some, by="category")
+    pictured = some[some["has_image"]]
+    assert table.query("condition == 'true'")["n"].tolist() == [
+        (pictured["category"] == category).sum() for category in ("Magnets", "Maps")
+    ]
+
+
 def test_option_order_counts_what_the_records_say(records, data, asked):
     table = option_order(records, asked)
     assert tuple(table.index) == COLUMNS
