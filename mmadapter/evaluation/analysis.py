@@ -107,7 +107,8 @@ def accuracy_against(frame: pd.DataFrame, values: str | pd.Series, *, bins: int 
     if known.empty:
         raise UserError(f"{known.name}: known of none of the {len(frame)} questions")
     if known.nunique() > bins:
-        known = pd.qcut(known.astype(float), bins, duplicates="drop", precision=0 if known.max() > 10 * bins else 2)
+        known = known.astype(float)
+        known = pd.qcut(known, bins, duplicates="drop", precision=0 if (known % 1 == 0).all() else 2)
     return _accuracy(frame, known)
 
 

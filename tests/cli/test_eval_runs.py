@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -122,6 +124,9 @@ def test_controls_show_who_looks(run, capsys, no_model):
     no_model()
     assert main([str(run), "--controls"]) == 0
     out = capsys.readouterr().out
+    again = f"import sys; from mmadapter.cli.eval import main; main({[str(run), '--controls']!r})"
+    light = f"{again}; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", light], check=True, capture_output=True, text=True).stdout == out
     assert "multimodal: does it look? Accuracy in percent on questions with an image" in out
     assert "text: the options in all rotations of their order, in percent" in out
 

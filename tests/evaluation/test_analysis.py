@@ -104,6 +104,7 @@ def test_accuracy_against_few_values_and_many(frame):
     assert few["n"].to_dict() == dict(sorted(Counter(frame["n_choices"]).items()))
     many = accuracy_against(frame, pd.Series(range(len(frame)), index=frame.index, name="place"), bins=4)
     assert many["n"].tolist() == [14, 13, 13, 13]
+    assert str(many.index[0]) == "(-1.0, 13.0]"
     parts = [frame["correct"].iloc[start:end].sum() for start, end in ((0, 14), (14, 27), (27, 40), (40, 53))]
     assert many["correct"].tolist() == parts
     assert [plain_wilson(row.correct, row.n) for row in many.itertuples()] == [
