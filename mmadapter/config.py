@@ -112,7 +112,8 @@ PRESETS = {
         preset="tiny",
         llm="tiny-llama",
         clip="tiny-clip",
-        adapter_layers=6,
+        answer="text",
+        adapter_layers=4,
         prompt_std=0.3,
         epochs=16,
         batch_size=32,
@@ -147,7 +148,7 @@ PRESETS = {
 }
 """`paper` is arXiv 2303.16199, sections 4.1 and 5.1; the hidden width gives Table 4's trainable parameters."""
 
-PRESET_DEPTH = {"tiny": 6, "small": 30, "paper": 32}
+PRESET_DEPTH = {"tiny": 4, "small": 30, "paper": 32}
 """Layers of each preset's language model: with another `--llm`, adapter_layers keeps its share of the depth."""
 
 

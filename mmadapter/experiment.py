@@ -63,7 +63,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     write_text(settings, config_yaml(config))
     systems = [_run_variant(replace(config, variant=name), models[name], data, images, quiet) for name in models]
     if config.dataset == "demo":
-        systems.append(_ceiling(llm, data[config.split], quiet=quiet))
+        systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), quiet=quiet))
     table = result_table(systems, question_frame(data[config.split]), title=f"{config.dataset} {config.split}")
     write_text(folder / "table.json", render(table, "json"))
     write_text(folder / "README.md", f"# {folder.name}\n\n{render(table, 'markdown')}")
@@ -123,14 +123,9 @@ def _run_variant(
     return system
 
 
-def _ceiling(llm: LanguageModel, data: Dataset, *, quiet: bool) -> Predictions:
+def _ceiling(llm: LanguageModel, data: Dataset, form: InputFormat, *, quiet: bool) -> Predictions:
     """What the frozen model answers where the true caption stands in the hint: no adapter can carry more."""
-    frozen = MultimodalAdapter.build(llm, None, adapter_layers=1)  # its gate is 0
-    told = {
-        pid: replace(problem, hint=" ".join(filter(None, (problem.caption, problem.hint))))
-        if problem.caption
-        else problem
-        for pid, problem in data.problems.items()
-    }
+    frozen = MultimodalAdapter.build(llm, None, adapter_layers=1, form=form)  # its gate is 0
+    told = {pid: replace(p, hint=" ".join(filter(None, (p.caption, p.hint)))) for pid, p in data.problems.items()}
     answers = predict(frozen, replace(data, problems=told), quiet=quiet)
     return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")

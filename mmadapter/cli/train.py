@@ -65,13 +65,23 @@ def _configuration(parser: ArgumentParser, argv: Sequence[str] | None):
     base = preset_config(preset, dataset)
     if llm not in (None, base.llm):
         base = replace(base, adapter_layers=None)  # keep the share of the depth, not the number
-    parser.set_defaults({**asdict(base), **from_file})
-    args = parse(parser, argv)
-    config = RunConfig(**{field.name: getattr(args, field.name) for field in fields(RunConfig)})
-    config = replace(config, data_dir=tuple(Path(folder) for folder in config.data_dir))
+    parser.set_defaults(asdict(base))
+    args = parse(parser, [*_as_arguments(from_file), *(sys.argv[1:] if argv is None else argv)])
+    values = {field.name: getattr(args, field.name) for field in fields(RunConfig)}
+    config = RunConfig(**{**values, "data_dir": tuple(Path(folder) for folder in args.data_dir)})
     if config.output_dir is None:
         config = replace(config, output_dir=Path("runs", f"{config.dataset}-{config.preset}-seed{config.seed}"))
     return config, args
+
+
+def _as_arguments(settings: dict) -> list[str]:
+    """A file's settings as if they stood on the command line, where they are checked."""
+    arguments = []
+    for name, value in settings.items():
+        if value not in (None, False, []):
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            arguments += ["--" + name.replace("_", "-"), *map(str, values)]
+    return arguments
 
 
 def _parser() -> ArgumentParser:

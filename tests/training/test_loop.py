@@ -1,5 +1,6 @@
 """Training: everything that should move moves, the rest does not, and a resume is no other run."""
 
+import itertools
 import json
 import math
 import os
@@ -7,7 +8,6 @@ import signal
 
 import pytest
 import torch
-from tests.tiny import FEATURE_SIZES, tiny_model
 
 from mmadapter.config import InputFormat, Recipe
 from mmadapter.encoding import Encoder
@@ -18,6 +18,7 @@ from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.training import loop
 from mmadapter.training.checkpoint import FILE
 from mmadapter.training.loop import Interrupted, learning_rate, train, validate
+from tests.tiny import FEATURE_SIZES, tiny_model
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_epochs=0.5)
 WORDS = ("red", "blue", "green")
@@ -164,4 +165,4 @@ def test_learning_rate_warms_up_linearly_and_falls_to_zero():
     assert rates[10] == max(rates) == 2.0
     assert rates[55] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.0)
-    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))

@@ -1,0 +1,94 @@
+"""Language models from a folder in Hugging Face's form and from a GGUF file, told from one another."""
+
+import pytest
+import torch
+
+from mmadapter.adapter.attention import ATTENTION_NAME
+from mmadapter.backbone import load_llm
+from mmadapter.config import InputFormat
+from mmadapter.encoding import Encoder
+from mmadapter.errors import UserError
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.problems import Problem
+from mmadapter.scoring import answer_loss, option_log_likelihoods
+from mmadapter.weights import SMOLLM2_HUB_ID, find_smollm2
+from tests.tiny import byte_tokenizer, tiny_llama, tiny_lm
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_loads_as_it_was_saved(folder):
+    llm = load_llm(str(folder))
+    expected = tiny_llama().state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in llm.model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in llm.model.parameters())
+    assert not llm.model.training
+    assert llm.model.config._attn_implementation == ATTENTION_NAME
+    assert load_llm(str(folder), dtype=torch.bfloat16).model.dtype == torch.bfloat16
+
+
+def test_fingerprints_tell_models_apart_by_what_an_adapter_needs(folder):
+    llm = load_llm(str(folder))
+    assert llm.fingerprint == tiny_lm().fingerprint == load_llm(str(folder), dtype=torch.bfloat16).fingerprint
+    assert llm.fingerprint != tiny_lm(intermediate_size=40).fingerprint
+    other = tiny_lm()
+    other.tokenizer.add_tokens(["zebra"])
+    assert llm.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "./nothing", "gone.gguf", "tiny-lama"])
+def test_a_name_that_means_nothing(name):
+    with pytest.raises(UserError, match="no such file, folder or embedded model, and no hub id"):
+        load_llm(name)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(UserError, match=r"cannot load it: "):
+        load_llm(str(tmp_path))
+
+
+def test_a_damaged_model(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cannot load it: "):
+        load_llm(str(folder))
+
+
+@pytest.mark.skipif(find_smollm2() is None, reason="python -m mmadapter.weights fetches SmolLM2")
+def test_the_oracles_hold_on_a_pretrained_model():
+    """SmolLM2-135M (grouped-query heads, tied embeddings) from its GGUF file."""
+    llm = load_llm(SMOLLM2_HUB_ID)
+    model = MultimodalAdapter.build(llm, None, adapter_layers=30, prompt_std=0.3, form=InputFormat(answer="text"))
+    problem = Problem(
+        pid="1", split="test", question="What is ice made of?", choices=("frozen water", "fire", "sand"), answer=0
+    )
+    (question,) = Encoder(llm, model.form)([problem])
+    tokens = torch.tensor([question.prompt])
+    read = torch.zeros(tokens.shape[1], dtype=torch.long), torch.arange(tokens.shape[1])
+    with torch.no_grad():
+        frozen = llm.model(input_ids=tokens).logits[0]
+        assert torch.equal(model.logits(model.adapter(), tokens, read), frozen)
+
+    loss = answer_loss(model, model.adapter(), [question])
+    loss.backward()
+    assert model.adapter.gates.grad.abs().min() > 0
+    assert model.adapter.prompts.grad.abs().max() == 0  # at gate 0, exactly
+    torch.nn.init.constant_(model.adapter.gates, 0.3)
+    (scores,) = option_log_likelihoods(model, model.adapter(), [question])
+    with torch.no_grad(), model.prompted(model.adapter()):
+        for option, score in zip(question.options, scores, strict=True):
+            row = torch.tensor([question.prompt + option])
+            log_probabilities = llm.model(input_ids=row).logits[0].log_softmax(-1)
+            start = len(question.prompt) - 1
+            alone = sum(log_probabilities[start + at, token].item() for at, token in enumerate(option))
+            assert score.item() == pytest.approx(alone, abs=2e-3)  # float32 sums over 49,152 words
+        cached, plain = (
+            llm.model.generate(input_ids=tokens, max_new_tokens=5, do_sample=False, use_cache=cache, pad_token_id=0)
+            for cache in (True, False)
+        )
+    assert torch.equal(cached, plain)
