@@ -12,17 +12,15 @@ HELD_OUT_SEEDS = range(5)
 
 def fresh_problems(rng: Random, families: Sequence[Family] = FAMILIES) -> Iterator[DemoProblem]:
     """Problems without end, in the families' shares, none of which stands in a held-out val or test split."""
-    held_out = {
-        problem.key for seed in HELD_OUT_SEEDS for split in ("val", "test") for problem in demo_problems(seed)[split]
-    }
     shares = [family.share for family in families]
     while True:
         problem = sample_problem(rng, rng.choices(families, shares)[0])
-        if problem.key not in held_out:
+        if problem.key not in _held_out():
             yield problem
 
 
 @cache
 def _held_out() -> frozenset[tuple]:
+    """Keys of the problems in the held-out splits."""
     splits = [demo_problems(seed)[split] for seed in HELD_OUT_SEEDS for split in ("val", "test")]
     return frozenset(problem.key for problems in splits for problem in problems)

@@ -2,12 +2,19 @@
 
     python eval/backbones/train_tiny_clip.py --tokenizer assets/tiny-llama --output assets/tiny-clip
 
-No picture is seen twice, and none of the demo's val and test splits (seeds 0 to 4). A batch holds a few
+2,105,018 weights in the image tower. On one of two busy cores, one thread, it takes 22 minutes. A linear probe of
+the tower's features (all four scales), fitted to the pictures of the demo's train split, tells the right answer's
+text on those of its test split, in percent: magnets, punnett square, food chain, rainfall, leaf shape and
+provinces 100, thermometer and moon phase 98, solutions and venn diagram 97, farthest north 88 (the hard family).
+The weights of the last step are taken; the probes on the way choose nothing.
+
+These are the embedded weights. They were trained by an earlier form of this script; this one gives, to the last
+digit, the same losses in the first twenty steps.
+
+The image tower is open_clip's ResNet with one block a stage, at 64 pixels a side. Every family has a pool of
+700 pictures, drawn once, none from the demo's val and test splits (seeds 0 to 4). A batch holds a few
 families, each many times: to tell a picture's caption from those of its own family, the tower has to see what
 the question will be about. Equal captions in a batch are each other's positives.
-
-At the end a linear probe of the tower's features (class tokens at four depths) is fitted to the demo's train
-pictures and measured on its test pictures.
 """
 
 from __future__ import annotations
@@ -20,11 +27,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import open_clip
 import torch
 from fresh import fresh_problems
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from open_clip import CLIP
 from PIL import Image
 from safetensors.torch import save_file
@@ -34,37 +42,25 @@ from torch.nn.functional import cross_entropy, log_softmax
 from torchvision.transforms.functional import to_tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mmadapter.demo import FAMILIES, DemoProblem, demo_problems, draw
+from mmadapter.demo import FAMILIES, DemoProblem, Family, demo_problems, draw
 from mmadapter.vision.towers import load_tower
 
 PICTURES = [family for family in FAMILIES if family.context == "image"]
-GROUPS, GROUP = 4, 32
+POOL = 700
+"""Pictures of each family."""
+POOL_SEED, PICTURE_SEED, BATCH_SEED = 5000, 1, 7
+GROUPS, GROUP = 3, 32
 """Families in a batch, and pictures of each."""
+SIDE = 64
+"""Pixels."""
 CONTEXT = 40
 """Tokens of a caption, at most."""
-
-
-def model_config(tokenizer: PreTrainedTokenizerFast) -> dict:
-    """open_clip's configuration of the towers."""
-    return {
-        "embed_dim": 128,
-        "vision_cfg": {"image_size": 64, "patch_size": 16, "layers": 6, "width": 128, "head_width": 32},
-        "text_cfg": {
-            "context_length": CONTEXT,
-            "vocab_size": len(tokenizer),
-            "hf_tokenizer_name": "tiny-clip",  # the folder's own: open_clip replaces the name by the folder
-            "width": 64,
-            "heads": 4,
-            "layers": 3,
-            "pool_type": "eos",
-            "eos_id": tokenizer.eos_token_id,
-            "pad_id": tokenizer.pad_token_id,
-        },
-    }
-
+STEPS, WARM_UP, PEAK = 2400, 50, 2e-3
+"""Steps in all and of the warm-up, and the learning rate after it, which a cosine takes to 0."""
+PROBE_EVERY = 400
 
 PREPROCESSING = {
-    "size": [64, 64],
+    "size": [SIDE, SIDE],
     "mode": "RGB",
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
@@ -72,6 +68,33 @@ PREPROCESSING = {
     "resize_mode": "longest",  # a wide map keeps its edges
     "fill_color": 255,
 }
+
+
+class Pool(NamedTuple):
+    """The pictures of a family, with their captions."""
+
+    pixels: UInt8[Tensor, "N 3 64 64"]
+    captions: list[str]
+    tokens: Int[Tensor, "N 40"]
+
+
+def model_config(tokenizer: PreTrainedTokenizerFast) -> dict:
+    """open_clip's configuration of the towers: 2.1 million weights for pictures, 0.2 million for captions."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 20, "image_size": SIDE, "head_width": 32},
+        "text_cfg": {
+            "context_length": CONTEXT,
+            "vocab_size": len(tokenizer),
+            "hf_tokenizer_name": "tiny-clip",  # the folder's own: open_clip replaces the name by the folder
+            "width": 64,
+            "heads": 4,
+            "layers": 2,
+            "pool_type": "eos",
+            "eos_id": tokenizer.eos_token_id,
+            "pad_id": tokenizer.pad_token_id,
+        },
+    }
 
 
 def clip_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -85,17 +108,34 @@ def clip_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def pixels(picture: Image.Image) -> Float[Tensor, "3 64 64"]:
-    """A picture as `PREPROCESSING` has it."""
-    return to_tensor(picture.resize((64, 64), Image.Resampling.BICUBIC)) * 2 - 1
+def pixels(picture: Image.Image) -> UInt8[Tensor, "3 64 64"]:
+    """A picture, square as all of the demo's are, as `PREPROCESSING` has it before normalisation."""
+    small = to_tensor(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) * 2 - 1
+    return ((small + 1) * 127.5).round().to(torch.uint8)
 
 
-def batches(rng: Random) -> Iterator[tuple[Float[Tensor, "B 3 64 64"], list[str]]]:
-    """Pictures and captions without end: `GROUP` of each of `GROUPS` families."""
-    streams = {family.name: fresh_problems(rng, [family]) for family in PICTURES}
+def picture_pool(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> Pool:
+    """Fresh pictures of a family."""
+    stream = fresh_problems(Random(seed), [family])
+    problems = [next(stream) for _ in range(POOL)]
+    captions = [problem.caption for problem in problems]
+    tokens = tokenizer(captions, max_length=CONTEXT, padding="max_length", truncation=True, return_tensors="pt")
+    return Pool(torch.stack([pixels(draw(problem.scene)) for problem in problems]), captions, tokens.input_ids)
+
+
+def batches(pools: dict[str, Pool]) -> Iterator[tuple[Float[Tensor, "B 3 64 64"], Int[Tensor, "B 40"], list[str]]]:
+    """Pictures, shifted by up to a pixel, and captions without end: `GROUP` of each of `GROUPS` families."""
+    rng, order = Random(BATCH_SEED), torch.Generator().manual_seed(PICTURE_SEED)
     while True:
-        problems = [next(streams[family.name]) for family in rng.sample(PICTURES, GROUPS) for _ in range(GROUP)]
-        yield torch.stack([pixels(draw(p.scene)) for p in problems]), [p.caption for p in problems]
+        images, tokens, captions = [], [], []
+        for family in rng.sample(PICTURES, GROUPS):
+            pool = pools[family.name]
+            chosen = torch.randint(0, POOL, (GROUP,), generator=order)
+            images.append(pool.pixels[chosen])
+            tokens.append(pool.tokens[chosen])
+            captions += [pool.captions[i] for i in chosen]
+        right, down = rng.randint(-1, 1), rng.randint(-1, 1)
+        yield torch.roll(torch.cat(images).float() / 127.5 - 1, (down, right), (2, 3)), torch.cat(tokens), captions
 
 
 def contrastive_loss(
@@ -114,7 +154,8 @@ def save(model: CLIP, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     config = {"model_cfg": model_config(tokenizer), "preprocess_cfg": PREPROCESSING}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    state = model.state_dict()
+    weights = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in state.items()}
     save_file(weights, folder / "open_clip_model.safetensors")
 
 
@@ -152,46 +193,44 @@ def probe_accuracy(folder: Path) -> dict[str, float]:
     return accuracy
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tiny LLaMA")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the model")
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--peak", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--threads", type=int, default=1, help="on a machine that others use, 1 is fastest")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    tokenizer = clip_tokenizer(args.tokenizer)
-    model = CLIP(**model_config(tokenizer))
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", file=sys.stderr)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.peak, betas=(0.9, 0.98), weight_decay=0.05)
-    stream, start = batches(Random(args.seed + 2000)), time.monotonic()
-    for step in range(1, args.steps + 1):
-        rate = args.peak * min(step / 50, 0.5 + 0.5 * math.cos(math.pi * step / args.steps))
+def train(model: CLIP, tokenizer: PreTrainedTokenizerFast, pools: dict[str, Pool], folder: Path) -> None:
+    """Train a model and save it; losses and probes on the way go to stderr."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98))
+    stream, start = batches(pools), time.monotonic()
+    for step in range(1, STEPS + 1):
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        images, captions = next(stream)
-        tokens = tokenizer(
-            captions, max_length=CONTEXT, padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids
-        image, text, scale = model(images, tokens)[:3]
+            group["lr"] = PEAK * min(step / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / STEPS))
+        images, tokens, captions = next(stream)
+        image, text, scale = model(images, tokens)
         loss = contrastive_loss(image, text, scale, captions)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         model.logit_scale.data.clamp_(0, math.log(100))
-        if step % 20 == 0:
+        if step % 50 == 0:
             seconds = time.monotonic() - start
-            left = seconds / step * (args.steps - step)
-            print(f"step {step}: loss {loss.item():.3f}, {seconds:.0f} s, {left:.0f} s left", file=sys.stderr)
-        if step % 200 == 0 or step == args.steps:
-            save(model, tokenizer, args.output)
-            accuracy = probe_accuracy(args.output)
+            print(f"step {step} of {STEPS}, {seconds:.0f} s: loss {loss.item():.3f}", file=sys.stderr)
+        if step % PROBE_EVERY == 0 or step == STEPS:
+            save(model, tokenizer, folder)
+            accuracy = probe_accuracy(folder)
             print("  probe: " + ", ".join(f"{name} {100 * v:.0f}" for name, v in accuracy.items()), file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tiny LLaMA")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the model")
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)  # more threads add in another order, and the run is another
+    tokenizer = clip_tokenizer(args.tokenizer)
+    pools = {f.name: picture_pool(f, tokenizer, POOL_SEED + number) for number, f in enumerate(PICTURES)}
+    torch.manual_seed(0)
+    train(CLIP(**model_config(tokenizer)), tokenizer, pools, args.output)
 
 
 if __name__ == "__main__":
