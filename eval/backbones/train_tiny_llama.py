@@ -12,8 +12,8 @@ of its families:
     left out               26.3   88.3  100.0
 
 Two families are not learnt: trade (50.0) and colonies (56.8). Every other has 100.0 where it has its caption,
-except venn diagram with the caption behind the options (97.3). After the first stage, on 300 questions of the val split, text stood at 84.0,
-trade at 50, colonies at 36, venn diagram at 64.
+except venn diagram with the caption behind the options (97.3). After the first stage, on 300 questions of the
+val split, text stood at 84.0, trade at 50, colonies at 36, venn diagram at 64.
 
 These are the embedded weights. They were trained by an earlier form of this script; this one gives the same
 tokenizer byte for byte and, to the last digit, the same losses in the first twenty steps of each stage.
