@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
@@ -75,16 +78,21 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
         unpacked = GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            **source,
-            trust_remote_code=False,
-            dtype=dtype,
-            attn_implementation=ATTENTION_NAME,
-            quantization_config=unpacked,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
+            tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                **source,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=dtype,
+                attn_implementation=ATTENTION_NAME,
+                quantization_config=unpacked,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(f"--llm {name}: cannot load it: {str(error).strip().splitlines()[0]}") from error
+    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
+        raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
     for layer in llm.layers:
         check_attention(layer.self_attn)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.backbone import load_llm
@@ -56,6 +57,21 @@ def test_a_damaged_model(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cannot load it: "):
+        load_llm(str(folder))
+
+
+def test_missing_tensors_are_not_made_up(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 tensors are missing in its weights: model.layers.1.mlp.up_proj.weight"):
+        load_llm(str(folder))
+
+
+def test_pickled_weights_are_not_read(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"cannot load it: .*model.safetensors"):
         load_llm(str(folder))
 
 

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import tiny_lm
 
 from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoder
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import Problem
 from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
+from tests.tiny import tiny_lm
 
 LLM = tiny_lm()
 

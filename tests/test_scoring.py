@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.tiny import FEATURE_SIZES, tiny_model
 
 from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoded, Encoder
@@ -10,6 +9,7 @@ from mmadapter.features import QuestionImages
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Problem
 from mmadapter.scoring import adaption_of, answer_loss, greedy_answers, length_batches, option_log_likelihoods
+from tests.tiny import FEATURE_SIZES, tiny_model
 
 PROBLEMS = [
     Problem(
