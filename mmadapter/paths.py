@@ -10,7 +10,7 @@ def cache_dir() -> Path:
 
 
 def assets_dir() -> Path:
-    """The embedded backbones and the published rows: inside an installed wheel, beside the package in a clone."""
+    """The embedded backbones: inside an installed wheel, beside the package in a clone."""
     package = Path(__file__).parent
     return next(folder for folder in (package / "assets", package.parent / "assets") if folder.is_dir())
 
@@ -19,3 +19,11 @@ def embedded(name: str) -> Path | None:
     """The folder of a backbone that the package ships, by its name."""
     folder = assets_dir() / name
     return folder if name and Path(name).name == name and folder.is_dir() else None
+
+
+def published_file() -> Path:
+    """Published results on ScienceQA, with their sources: `eval/published.csv` of a clone, and in a wheel too."""
+    package = Path(__file__).parent
+    return next(
+        path for path in (package / "published.csv", package.parent / "eval" / "published.csv") if path.is_file()
+    )

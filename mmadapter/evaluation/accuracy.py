@@ -88,9 +88,9 @@ def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> 
     Returns:
         Strings, <NA> where not published: `system`, `tuned_params`, the paper's columns, `source`, `note`.
     """
-    from mmadapter.paths import assets_dir
+    from mmadapter.paths import published_file
 
-    rows = pd.read_csv(assets_dir() / "published.csv", dtype="string")
+    rows = pd.read_csv(published_file(), dtype="string")
     rows = rows[rows["kind"].isin(kinds) & (rows["split"] == split)]
     names = {"model": "system", **{name.lower().replace("-", "_"): name for name in COLUMNS}}
     rows = rows.rename(columns=names)[["system", "tuned_params", *COLUMNS, "source", "note"]]
