@@ -9,6 +9,8 @@ DEMO := runs/demo
 
 demo: .venv/demo
 	$(BIN)/mmadapter-train --dataset demo --output-dir $(DEMO) $(if $(wildcard $(DEMO)/config.yaml),--resume)
+	$(BIN)/mmadapter-eval $(DEMO) --intervals --controls --report $(DEMO)/report.html > $(DEMO)/report.txt
+	@echo "Report: $(DEMO)/report.html"
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not browser"
