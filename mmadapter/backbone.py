@@ -96,6 +96,9 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
     for layer in llm.layers:
         check_attention(layer.self_attn)
+    for setting in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(model.config, setting, None) not in (None, 1, 1.0):  # the head's output would not be the logits
+            raise UserError(f"--llm {name}: unsupported architecture: it changes its logits ({setting})")
     return llm
 
 

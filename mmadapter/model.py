@@ -153,10 +153,15 @@ class MultimodalAdapter:
                 than the adapter was trained on.
         """
         adapter, saved = load_adapter(Path(folder))
+        try:
+            form = InputFormat(**saved["input"])
+            _ = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{folder}: its configuration does not say what the adapter belongs to: {error}") from error
         llm = llm or load_llm(saved["llm"])
         if tower is None and not adapter.text_only:
             tower = load_tower(saved["clip"], scales=len(adapter.config.feature_sizes))
-        model = cls(llm, adapter, None if adapter.text_only else tower, InputFormat(**saved["input"]))
+        model = cls(llm, adapter, None if adapter.text_only else tower, form)
         for part in ("llm", "clip"):
             then, now = saved[f"{part}_fingerprint"], model.identity[f"{part}_fingerprint"]
             if then != now:

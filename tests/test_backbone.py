@@ -60,6 +60,18 @@ def test_a_damaged_model(folder):
         load_llm(str(folder))
 
 
+def test_a_model_that_changes_its_logits_is_refused(tmp_path):
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 8}
+    Gemma2ForCausalLM(Gemma2Config(vocab_size=261, hidden_size=16, num_hidden_layers=1, **sizes)).save_pretrained(
+        tmp_path
+    )
+    byte_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"unsupported architecture: it changes its logits"):
+        load_llm(str(tmp_path))
+
+
 def test_missing_tensors_are_not_made_up(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]

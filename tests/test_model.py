@@ -1,5 +1,7 @@
 """The adapted model as a whole: padding, cache, gradients, files."""
 
+import json
+
 import pytest
 import torch
 
@@ -122,3 +124,14 @@ def test_another_backbone_is_refused(model, tmp_path):
         MultimodalAdapter.from_pretrained(tmp_path, llm=other, tower=FixedTower())
     with pytest.raises(UserError, match="this adapter was trained on fixed"):
         MultimodalAdapter.from_pretrained(tmp_path, llm=tiny_lm(), tower=FixedTower("1" * 64))
+
+
+@pytest.mark.parametrize("missing", ["llm", "input", "clip_fingerprint"])
+def test_a_configuration_that_does_not_say_where_it_belongs(model, tmp_path, missing):
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config[missing]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not say what the adapter belongs to"):
+        MultimodalAdapter.from_pretrained(tmp_path, llm=tiny_lm(), tower=FixedTower())
