@@ -2,18 +2,18 @@
 
     python eval/backbones/train_tiny_llama.py --output assets/tiny-llama
 
-943,232 weights. On one of two busy cores, one thread, the stages take 16, 8 and 7 minutes. On the demo's test split the
-most likely option is right in 100 % of the image problems with the caption in the context, 86.0 % of those with a text
-and no image, and 100 % of those without context; on 300 problems of val the image problems with the caption behind
-the options, where the second stage still had 99 %, have 100 %.
+943,232 weights. On one of two busy cores, one thread, the stages take 16, 8 and 7 minutes. On the demo's test split
+the most likely option is right in 100 % of the image problems with the caption in the context, 86.0 % of those with a
+text and no image, and 100 % of those without context; on 300 problems of val the image problems with the caption
+behind the options, where the second stage still had 99 %, have 100 %.
 
 Two families are not learnt: trade (54 % of test) and colonies (38 %). Both ask to look up one of two names that the
 hint holds in equal sentences, so half is chance; the third stage's repeated sentences are copied almost without
 loss, but the look-up from the question did not follow.
 
-These are the embedded weights. They were trained by an earlier form of this script. Of this one the tokenizer is the same
-byte for byte, and the losses of the first two stages are, to the last digit, over their first twenty steps; the
-third stage was put into this form afterwards, and compared in the same way.
+These are the embedded weights. They were trained by an earlier form of this script. This one gives the same
+tokenizer byte for byte and, to the last digit, the same losses in the first twenty steps of the first two stages;
+the third was put into this form afterwards.
 
 An answer is the option's own text (`--answer text`), because letters are learnt more slowly: after 1,000 steps
 an earlier recipe with letters answered 29 % of val's image problems with the caption behind the options, this one
