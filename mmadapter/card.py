@@ -9,7 +9,7 @@ from mmadapter.settings import config_yaml
 _CARD = """# {title}
 
 An adapter of {parameters:,} trained parameters on the frozen `{llm}`{image}, trained with
-[mmadapter](https://pypi.org/project/mmadapter/), an independent implementation of LLaMA-Adapter (arXiv 2303.16199).
+mmadapter, an independent implementation of LLaMA-Adapter (arXiv 2303.16199).
 
 {table}
 {skipped}
