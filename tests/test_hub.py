@@ -11,8 +11,7 @@ from mmadapter.errors import UserError
 from mmadapter.hub import hub_folder
 from mmadapter.vision import towers
 from mmadapter.vision.towers import load_tower
-
-from .conftest import PREPROCESSING, TEXT, VIT
+from tests.vision.conftest import PREPROCESSING, TEXT, VIT
 
 
 class FakeHub:
