@@ -64,7 +64,8 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     systems = [_run_variant(replace(config, variant=name), models[name], data, images, quiet) for name in models]
     if config.dataset == "demo":
         systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), quiet=quiet))
-    table = result_table(systems, question_frame(data[config.split]), title=f"{config.dataset} {config.split}")
+    title = f"{config.dataset} {config.split}" + (f", {len(data.skipped)} skipped" if data.skipped else "")
+    table = result_table(systems, question_frame(data[config.split]), title=title)
     write_text(folder / "table.json", render(table, "json"))
     write_text(folder / "README.md", f"# {folder.name}\n\n{render(table, 'markdown')}")
     return table

@@ -119,7 +119,7 @@ def collect(
     title, data = asked.title, asked.data
     if asked.on_error == "skip":
         data = _without_skipped(data, runs[0], asked.split, scoring)
-        skipped = len(asked.data) - len(data)
+        skipped = len(data.skipped) + len(asked.data) - len(data)  # by the reader in any split, and for its picture
         title += f", {skipped} skipped" if skipped else ""
     questions = question_frame(data)
     found = [(run, predictions) for run in runs for predictions in _of_run(run, asked.split, questions, scoring, rule)]
