@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from mmadapter.adapter.adapter import GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
+from mmadapter.files import write_text, write_whole
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter.safetensors", "adapter_config.json"
 FORMAT = "mmadapter-1"
@@ -24,14 +24,10 @@ def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
     Args:
         about: what else the configuration says: names and fingerprints of the frozen models, the input's form.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state_dict().items()}
-    weights = folder / (WEIGHTS_FILE + ".part")
-    save_file(tensors, weights, metadata={"format": FORMAT})
-    os.replace(weights, folder / WEIGHTS_FILE)
-    config = folder / (CONFIG_FILE + ".part")
-    config.write_text(json.dumps({"format": FORMAT, **about, **asdict(adapter.config)}, indent=2) + "\n")
-    os.replace(config, folder / CONFIG_FILE)
+    write_whole(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part, metadata={"format": FORMAT}))
+    config = {"format": FORMAT, **about, **asdict(adapter.config)}
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
 
 def load_adapter(folder: Path) -> tuple[Adapter, dict]:
@@ -58,7 +54,9 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
         raise UserError(f"{path}: not an adapter's configuration: {error}") from error
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
-        adapter.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        # Copied: a tensor left where the file put it is aligned differently, and sums differ in their last bit.
+        owned = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
+        adapter.load_state_dict(owned, assign=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder / WEIGHTS_FILE}: not this adapter's weights: {reason}") from error

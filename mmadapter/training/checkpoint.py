@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmadapter.errors import UserError
+from mmadapter.files import write_whole
 
 FILE = "checkpoint.safetensors"
 
@@ -62,9 +62,8 @@ def save_checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    part = folder / (FILE + ".part")
-    save_file(tensors, part, metadata={"progress": json.dumps(asdict(progress))})
-    os.replace(part, folder / FILE)
+    metadata = {"progress": json.dumps(asdict(progress))}
+    write_whole(folder / FILE, lambda part: save_file(tensors, part, metadata=metadata))
 
 
 def load_checkpoint(

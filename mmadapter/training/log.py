@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from mmadapter.files import write_text
 
 LOG_FILE = "log.jsonl"
 
@@ -59,9 +60,7 @@ class TrainingLog:
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         self.epochs = [EpochRecord(**entry) for entry in map(json.loads, kept) if "epoch" in entry]
-        part = self._path.with_suffix(".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        os.replace(part, self._path)
+        write_text(self._path, "".join(kept))
 
     def _write(self, entry: dict) -> None:
         if self._path is not None:
