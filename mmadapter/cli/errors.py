@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RULES
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
     from rich.text import Text
 
     from mmadapter.evaluation.frame import letter
-    from mmadapter.evaluation.grid import printable
 
     def said(prediction: object) -> str:
         return "-" if pd.isna(prediction) else letter(prediction)

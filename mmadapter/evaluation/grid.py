@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmadapter.errors import printable
 from mmadapter.evaluation.accuracy import COLUMNS
 
 if TYPE_CHECKING:
@@ -139,8 +140,3 @@ def _latex(grid: Grid) -> str:
             lines.append(r"\midrule")
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {printable(note)}" for note in grid.notes)]
     return "\n".join([f"% {printable(grid.title)}", *lines]) + "\n"
-
-
-def printable(text: str) -> str:
-    """Without control characters: a name or a question is untrusted, and a terminal obeys them."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)

@@ -8,9 +8,10 @@ import json
 
 import pandas as pd
 
+from mmadapter.errors import printable
 from mmadapter.evaluation.accuracy import COLUMNS, two_decimals
 from mmadapter.evaluation.controls import controls_grids, controls_record
-from mmadapter.evaluation.grid import DASH, Grid, dress, p_digits, printable
+from mmadapter.evaluation.grid import DASH, Grid, dress, p_digits
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.table import ResultTable, Row
 

@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmadapter.errors import UserError
-from mmadapter.scienceqa.json_files import read_json_object, repeated_keys
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import (
+    MAX_IMAGE_BYTES,
+    MAX_NAME,
     SPLITS,
     BrokenProblem,
     BrokenProblems,
     Fields,
     OnError,
+    checked_name,
     problem_from_fields,
 )
-
-MAX_IMAGE_BYTES = 1 << 26
-"""64 MiB in one picture file. ScienceQA's largest are below 1 MB."""
+from mmadapter.untrusted import read_bytes, read_json_object, repeated_keys, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,7 @@ class ImageFile:
 
     def read(self) -> bytes:
         """The encoded image; a UserError where it cannot be read or exceeds MAX_IMAGE_BYTES."""
-        try:
-            size = self.path.stat().st_size
-            if size > MAX_IMAGE_BYTES:
-                raise UserError(f"{self.path}: has {size:,} bytes, at most {MAX_IMAGE_BYTES:,} are read")
-            return self.path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
+        return read_bytes(self.path, MAX_IMAGE_BYTES)
 
 
 def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
@@ -71,7 +65,7 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
     repeated_pids = set(repeated_keys(raw_problems))
     for pid, raw in raw_problems.items():
         with broken.caught():
-            where = f"{problems_file}: pid {pid}"
+            where = f"{problems_file}: pid {checked_name(pid, f'{problems_file}: pid')}"
             if pid in repeated_pids:
                 raise BrokenProblem(where, "occurs more than once")
             if not isinstance(raw, dict):
@@ -97,15 +91,16 @@ def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]
     splits: dict[str, tuple[str, ...]] = {}
     raw_splits = read_json_object(file)
     for name in repeated_keys(raw_splits):
-        raise UserError(f"{file}: {name}: the list occurs more than once")
+        raise UserError(f"{file}: {checked_name(name, str(file))}: the list occurs more than once")
     place: dict[str, str] = {}
     for name, pids in raw_splits.items():
+        checked_name(name, str(file))
         if not isinstance(pids, list) or not all(isinstance(pid, str) for pid in pids):
             raise UserError(f"{file}: {name}: must be a list of pids, each a text")
         kept: dict[str, None] = {}
         for pid in pids:
             with broken.caught():
-                if pid in kept:
+                if checked_name(pid, f"{file}: {name}: pid") in kept:
                     raise BrokenProblem(f"{file}: {name}: pid {pid}", "occurs more than once")
                 if name in SPLITS and place.setdefault(pid, name) != name:
                     raise BrokenProblem(f"{file}: {name}: pid {pid}", f"is in {place[pid]} too")
@@ -114,9 +109,7 @@ def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]
     return splits
 
 
-def _problem(
-    fields: Fields, pid: str, split_of: Mapping[str, str], captions: Mapping[str, str], pictures: "_Pictures"
-) -> Problem:
+def _problem(fields: Fields, pid: str, split_of: Mapping[str, str], captions: Fields, pictures: "_Pictures") -> Problem:
     split = fields.split()
     if split_of.get(pid) != split:
         listed = f"lists it under {split_of[pid]}" if pid in split_of else "does not list it"
@@ -128,22 +121,25 @@ def _problem(
         split=split,
         image=image,
         choice_images=choice_images,
-        caption=captions.get(pid),
+        caption=captions.text_if_given(_caption_field(pid)),
     )
 
 
-def _captions(folder: Path) -> dict[str, str]:
-    """By pid. The published file covers all of ScienceQA, so it may name pids that are not here."""
+def _captions(folder: Path) -> Fields:
+    """One a pid. The published file covers all of ScienceQA, so it may name pids that are not here."""
     file = folder / "captions.json"
     if not file.exists():
-        return {}
+        return Fields({}, str(file))
     captions = read_json_object(file).get("captions")
     if not isinstance(captions, dict):
         raise UserError(f'{file}: must hold {{"captions": {{pid: text}}}}')
-    for pid, caption in captions.items():
-        if not isinstance(caption, str):
-            raise UserError(f"{file}: pid {pid}: the caption must be text")
-    return captions
+    for pid in repeated_keys(captions):
+        raise UserError(f"{file}: pid {short(pid)}: occurs more than once")
+    return Fields({_caption_field(pid): caption for pid, caption in captions.items()}, str(file))
+
+
+def _caption_field(pid: str) -> str:
+    return f"pid {pid}"
 
 
 class _Pictures:
@@ -173,8 +169,8 @@ class _Pictures:
         name = fields.text_or_unknown("image")
         if name is None:
             return None, choice_images
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise fields.broken("image", f"is {name!r}, must be a plain file name such as image.png, or null")
+        if name in ("", ".", "..") or len(name) > MAX_NAME or "/" in name or "\\" in name:
+            raise fields.broken("image", f"is {short(name)}, must be a plain file name such as image.png, or null")
         if name not in files:
             raise fields.broken("image", f"there is no file {folder / name}")
         if not self._is_safe_file(files[name]):

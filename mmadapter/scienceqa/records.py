@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, printable
 from mmadapter.scienceqa.problems import LETTERS, ImageSource, Problem, Skipped
+from mmadapter.untrusted import short
 
 OnError = Literal["stop", "skip"]
 
@@ -22,6 +23,12 @@ SUBJECTS = ("natural science", "social science", "language science")
 
 MAX_TEXT = 100_000
 """Characters in one field. ScienceQA's longest, a lecture, has about 3,000."""
+
+MAX_NAME = 200
+"""Characters of a pid, of a split's and of a picture's name. ScienceQA's pids have at most five."""
+
+MAX_IMAGE_BYTES = 1 << 26
+"""64 MiB in one encoded picture. ScienceQA's largest are below 1 MB."""
 
 
 class BrokenProblem(UserError):
@@ -51,6 +58,17 @@ class BrokenProblems:
             self.skipped.append(Skipped(broken.where, broken.reason))
 
 
+def checked_name(name: str, where: str) -> str:
+    """`name` itself: a pid, or a split's name, that a table and a message can show.
+
+    Raises:
+        BrokenProblem: it is empty, longer than MAX_NAME, or holds control characters.
+    """
+    if not 1 <= len(name) <= MAX_NAME or printable(name) != name:
+        raise BrokenProblem(f"{where} {short(name)}", f"must have 1 to {MAX_NAME} characters, all of them printable")
+    return name
+
+
 class Fields:
     """The raw fields of one problem, checked as they are asked for."""
 
@@ -74,6 +92,9 @@ class Fields:
         value = self.value(field)
         return None if value is None else self._text(field, value)
 
+    def text_if_given(self, field: str) -> str | None:
+        return self.text(field) if field in self._raw else None
+
     def filled_text(self, field: str) -> str:
         text = self.text(field)
         if not text.strip():
@@ -96,13 +117,13 @@ class Fields:
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.broken("answer", f"must be a whole number, is {_json_type(value)}")
         if not 0 <= value < n_choices:
-            raise self.broken("answer", f"is {value}, the {n_choices} choices count from 0 to {n_choices - 1}")
+            raise self.broken("answer", f"is {short(value)}, the {n_choices} choices count from 0 to {n_choices - 1}")
         return value
 
     def split(self) -> str:
         value = self.text("split")
         if value not in SPLITS:
-            raise self.broken("split", f"is {value!r}, must be one of {', '.join(SPLITS)}")
+            raise self.broken("split", f"is {short(value)}, must be one of {', '.join(SPLITS)}")
         return value
 
     def grade(self) -> int | None:
@@ -112,13 +133,13 @@ class Fields:
             return None
         match = re.fullmatch(r"grade([1-9]|1[0-2])", value)
         if match is None:
-            raise self.broken("grade", f"is {value!r}, must be grade1 to grade12, or null if unknown")
+            raise self.broken("grade", f"is {short(value)}, must be grade1 to grade12, or null if unknown")
         return int(match[1])
 
     def subject(self) -> str | None:
         value = self.text_or_unknown("subject")
         if value is not None and value not in SUBJECTS:
-            raise self.broken("subject", f"is {value!r}, must be one of {', '.join(SUBJECTS)}, or null")
+            raise self.broken("subject", f"is {short(value)}, must be one of {', '.join(SUBJECTS)}, or null")
         return value
 
     def _text(self, field: str, value: object) -> str:
@@ -179,5 +200,4 @@ def _json_type(value: object) -> str:
         list: "a list",
         dict: "an object",
     }.get(type(value), "a number")
-    shown = repr(value)
-    return f"{name} ({shown})" if isinstance(value, (str, int, float)) and len(shown) <= 30 else name
+    return f"{name} ({short(value)})" if isinstance(value, (str, int, float)) else name

@@ -156,9 +156,9 @@ def test_a_name_is_text_and_no_command(form, data, asked):
     text = render(result_table([system(data, NASTY, 0.5)], asked, title="scienceqa test"), form)
     assert "\x1b" not in text
     if form == "markdown":
-        assert r"a\|b\_ [31m & 50% \<b\>\*" in text
+        assert r"a\|b\_\\x1b[31m & 50% \<b\>\*" in text
     if form == "latex":
-        assert r"a|b\_ [31m \& 50\% $<$b$>$*" in text
+        assert r"a|b\_\textbackslash{}x1b[31m \& 50\% $<$b$>$*" in text
 
 
 def test_notes(table, unknown):

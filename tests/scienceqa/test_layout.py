@@ -102,7 +102,7 @@ def test_captions(tmp_path, record, write_layout):
     with pytest.raises(UserError, match=r"captions\.json: must hold"):
         read_layout(folder)
     (folder / "captions.json").write_text('{"captions": {"9": 9}}')
-    with pytest.raises(UserError, match=r"captions\.json: pid 9: the caption must be text"):
+    with pytest.raises(UserError, match=r"captions\.json: pid 9: must be text, is a number"):
         read_layout(folder)
 
 

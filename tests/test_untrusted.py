@@ -1,11 +1,11 @@
-"""Defects of a JSON file are named with the file and the place in it."""
+"""Defects of a file are named with the file and the place in it."""
 
 import os
 
 import pytest
 
 from mmadapter.errors import UserError
-from mmadapter.scienceqa.json_files import MAX_JSON_BYTES, read_json_object, repeated_keys
+from mmadapter.untrusted import MAX_BYTES, read_json_object, repeated_keys
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_no_such_file(tmp_path):
 def test_an_absurd_size_is_refused_unread(tmp_path):
     file = tmp_path / "problems.json"
     file.touch()
-    os.truncate(file, MAX_JSON_BYTES + 1)  # sparse: takes no space
-    with pytest.raises(UserError, match="1,073,741,825 bytes, at most"):
+    os.truncate(file, MAX_BYTES + 1)  # sparse: takes no space
+    with pytest.raises(UserError, match="134,217,729 bytes, at most"):
         read_json_object(file)
 
 
