@@ -1,20 +1,23 @@
-"""The state of a training between two steps, in one safetensors file that is whole or not there."""
+"""The state of a training between two steps, in one file that is whole or not there; the one before it is kept.
+
+A training is deterministic: from either of the two it goes on to the same adapter.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmadapter.errors import UserError
-from mmadapter.files import write_whole
+from mmadapter.tensors import Damaged, load_tensors, save_tensors
 
 FILE = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
 
 
 @dataclass
@@ -56,42 +59,59 @@ class Progress:
 def save_checkpoint(
     folder: Path, adapter: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, best: dict[str, Tensor]
 ) -> None:
-    """Write the adapter, the optimiser's moments and the best epoch's adapter; replaces the last checkpoint."""
+    """Write the adapter, the optimiser's moments and the best epoch's adapter; the last checkpoint is kept.
+
+    Raises:
+        UserError: the folder cannot be written; both checkpoints are as they were.
+    """
     tensors = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"progress": json.dumps(asdict(progress))}
-    write_whole(folder / FILE, lambda part: save_file(tensors, part, metadata=metadata))
+    about = {"progress": json.dumps(asdict(progress))}
+    save_tensors(folder / FILE, tensors, about, previous=folder / PREVIOUS)
 
 
 def load_checkpoint(
     folder: Path, adapter: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]]:
-    """Put a checkpoint's state into `adapter` and `optimizer`.
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Put the last checkpoint's state into `adapter` and `optimizer`; if it is damaged, the previous one's.
 
     Returns:
-        Where the training stood, and the best epoch's adapter (empty before the first epoch's end).
+        Where the training stood, and the best epoch's adapter (empty before the first epoch's end); None where there
+        is no checkpoint.
 
     Raises:
-        UserError: the file is damaged, or is of an adapter of another shape.
+        UserError: both are damaged, or they are of an adapter of another shape.
     """
-    path = folder / FILE
-    try:
-        with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        adapter.load_state_dict(_under("adapter.", tensors))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimizer.", tensors).items():
-            index, field = name.split(".")
-            moments.setdefault(int(index), {})[field] = tensor
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot resume from this checkpoint: {reason}; start anew without --resume") from error
-    return progress, _under("best.", tensors)
+    damaged = []
+    for path in (folder / FILE, folder / PREVIOUS):
+        try:
+            tensors, about = load_tensors(path)
+        except FileNotFoundError:  # also of the last one alone: killed between the two renamings
+            continue
+        except Damaged as error:
+            damaged.append(f"{path}: this checkpoint is damaged ({error})")
+            continue
+        if damaged:
+            print(f"{damaged[0]}; going on from {path.name}", file=sys.stderr)
+        try:
+            progress = Progress(**json.loads(about["progress"]))
+            adapter.load_state_dict(_under("adapter.", tensors))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under("optimizer.", tensors).items():
+                index, field = name.split(".")
+                moments.setdefault(int(index), {})[field] = tensor
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: cannot resume from this checkpoint: {reason}") from error
+        return progress, _under("best.", tensors)
+    if damaged:
+        raise UserError(
+            "\n".join(damaged) + "\n  without checkpoints this training starts anew: delete what is damaged"
+        )
+    return None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmadapter.files import write_text
+from mmadapter.errors import UserError
+from mmadapter.files import told_write_errors, write_text
 
 LOG_FILE = "log.jsonl"
 
@@ -31,21 +33,24 @@ class EpochRecord:
 class TrainingLog:
     """Appends one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
 
-    def __init__(self, folder: Path | None, step: int, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
         """
         Args:
             folder: where `log.jsonl` lies; None keeps the epochs in memory only.
-            step: where the training stands: lines of later steps, which will be done again, are dropped.
+            step, epoch: how many are done: lines of later ones, which will be done again, are dropped.
+
+        Raises:
+            UserError: there is a log that cannot be read, or it cannot be written.
         """
         self.epochs: list[EpochRecord] = []
         self._path = folder / LOG_FILE if folder is not None else None
         self._board = None
         if self._path is not None:
-            self._keep_until(step)
+            self._keep_until(step, epoch)
             if tensorboard:
                 from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def step(self, step: int, *, loss: float, learning_rate: float, gradient_norm: float) -> None:
         """One optimiser step; the loss is in nats an answer token."""
@@ -56,15 +61,32 @@ class TrainingLog:
         self.epochs.append(record)
         self._write(asdict(record))
 
-    def _keep_until(self, step: int) -> None:
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        self.epochs = [EpochRecord(**entry) for entry in map(json.loads, kept) if "epoch" in entry]
-        write_text(self._path, "".join(kept))
+    def sync(self) -> None:
+        """Waits until the disk has it: a checkpoint must not survive a power failure that its log does not."""
+        if self._path is not None:
+            with told_write_errors(self._path), self._path.open("a") as file:
+                os.fsync(file.fileno())
+
+    def _keep_until(self, step: int, epoch: int) -> None:
+        kept = ""
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
+            for line in lines:
+                if not line.endswith("\n"):  # killed while it was written
+                    break
+                entry = json.loads(line)
+                if entry["step"] > step or entry.get("epoch", 0) > epoch:
+                    break
+                kept += line
+                if "epoch" in entry:
+                    self.epochs.append(EpochRecord(**entry))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self._path}: damaged ({error})\n  move it away: the training goes on without") from error
+        write_text(self._path, kept)
 
     def _write(self, entry: dict) -> None:
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
+            with told_write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         if self._board is not None:
             for name, value in entry.items():

@@ -18,19 +18,17 @@ from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded, Encoder
 from mmadapter.errors import UserError
 from mmadapter.features import QuestionImages, question_images
+from mmadapter.files import Paced
 from mmadapter.model import MultimodalAdapter
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scoring import adaption_of, answer_loss, length_batches, option_log_likelihoods
 from mmadapter.training.batches import epoch_batches
-from mmadapter.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
+from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmadapter.training.log import EpochRecord, TrainingLog
 
 BETAS = (0.9, 0.95)
 """Of AdamW, as in the authors' code."""
-
-CHECKPOINT_SECONDS = 300
-"""The most work that a killed run can lose."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -81,24 +79,25 @@ def train(
     folder = Path(folder) if folder is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        if resume and (folder / FILE).exists():
-            progress, best = load_checkpoint(folder, model.adapter, optimizer)
-    log = TrainingLog(folder, progress.step, tensorboard=tensorboard)
+        if resume and (found := load_checkpoint(folder, model.adapter, optimizer)):
+            progress, best = found
+    log = TrainingLog(folder, progress.step, progress.epoch, tensorboard=tensorboard)
 
     def save() -> None:
         if folder is not None:
+            log.sync()
             save_checkpoint(folder, model.adapter, optimizer, progress, best)
 
     lengths = [len(question.prompt) + len(question.target) for question in train_set]
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
     total = recipe.epochs * epoch_steps
-    started = saved = time.monotonic()
+    paced, started = Paced(save), time.monotonic()
     label = "text-only" if model.adapter.text_only else "multimodal"
     with _stop_signal() as stopped, progress_bar(f"training {label}", total, quiet=quiet) as update:
         while progress.epoch < recipe.epochs:
             for batch in epoch_batches(lengths, recipe.batch_size, recipe.seed, progress.epoch)[progress.batch :]:
                 if stopped():
-                    save()
+                    paced.now()
                     raise Interrupted
                 rate = learning_rate(progress.step, total, recipe.warmup_epochs * epoch_steps, recipe.learning_rate)
                 loss, norm = _step(
@@ -107,9 +106,7 @@ def train(
                 progress.advance(loss, sum(len(train_set[index].target) for index in batch))
                 log.step(progress.step, loss=loss, learning_rate=rate, gradient_norm=norm)
                 update(progress.step, f"loss {loss:.3f}")
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save()
-                    saved = time.monotonic()
+                paced()
             val_loss, val_accuracy = validate(model, images, val_set)
             record = EpochRecord(
                 epoch=progress.epoch + 1,
@@ -122,8 +119,9 @@ def train(
             if progress.end_epoch(val_loss, val_accuracy):
                 best = {name: tensor.detach().cpu().clone() for name, tensor in model.adapter.state_dict().items()}
             log.epoch(record)
-            save()
-            saved = time.monotonic()
+            paced.now()
+            if stopped():
+                raise Interrupted
     model.adapter.load_state_dict(best)
     if folder is not None:
         model.save_pretrained(folder)

@@ -1,7 +1,12 @@
 """The training log."""
 
+import errno
 import json
+import os
 
+import pytest
+
+from mmadapter.errors import UserError
 from mmadapter.training.log import EpochRecord, TrainingLog
 
 
@@ -16,25 +21,51 @@ def fill(log: TrainingLog, steps: range) -> None:
             log.epoch(record(step // 2, step))
 
 
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_a_resume_drops_what_will_be_done_again(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    fill(TrainingLog(whole, 0), range(1, 7))
-    fill(TrainingLog(parts, 0), range(1, 6))
+    fill(TrainingLog(whole, 0, 0), range(1, 7))
+    fill(TrainingLog(parts, 0, 0), range(1, 6))
     with (parts / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')  # killed while it wrote
-    resumed = TrainingLog(parts, 3)
+    resumed = TrainingLog(parts, 3, 1)
     assert resumed.epochs == [record(1, 2)]
     fill(resumed, range(4, 7))
     assert (parts / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
     assert [epoch.epoch for epoch in resumed.epochs] == [1, 2, 3]
 
 
+def test_an_epoch_whose_end_was_logged_but_not_saved_is_not_logged_twice(tmp_path):
+    fill(TrainingLog(tmp_path, 0, 0), range(1, 5))
+    whole = (tmp_path / "log.jsonl").read_text()
+    resumed = TrainingLog(tmp_path, 4, 1)  # saved after step 4, before the validation that ends epoch 2
+    assert resumed.epochs == [record(1, 2)]
+    resumed.epoch(record(2, 4))
+    assert (tmp_path / "log.jsonl").read_text() == whole
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n\x00\x00\n')
+    with pytest.raises(UserError, match=r"log\.jsonl: damaged .*\n  move it away"):
+        TrainingLog(tmp_path, 3, 1)
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    log = TrainingLog(tmp_path, 0, 0)
+    monkeypatch.setattr("json.dumps", full_disk)
+    with pytest.raises(UserError, match=r"log\.jsonl: cannot be written: No space left on device"):
+        log.step(1, loss=1.0, learning_rate=0.1, gradient_norm=2.0)
+
+
 def test_tensorboard_gets_the_same_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fill(TrainingLog(tmp_path, 0, tensorboard=True), range(1, 5))
+    fill(TrainingLog(tmp_path, 0, 0, tensorboard=True), range(1, 5))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert {"loss", "learning_rate", "gradient_norm", "train_loss"} <= set(events.Tags()["scalars"])
@@ -44,6 +75,6 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
 
 
 def test_without_a_folder_the_epochs_are_kept_in_memory():
-    log = TrainingLog(None, 0)
+    log = TrainingLog(None, 0, 0)
     fill(log, range(1, 5))
     assert log.epochs == [record(1, 2), record(2, 4)]

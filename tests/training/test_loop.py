@@ -16,7 +16,7 @@ from mmadapter.features import QuestionImages
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.training import loop
-from mmadapter.training.checkpoint import FILE
+from mmadapter.training.checkpoint import FILE, PREVIOUS
 from mmadapter.training.loop import Interrupted, learning_rate, train, validate
 from tests.tiny import FEATURE_SIZES, tiny_model
 
@@ -124,16 +124,42 @@ def test_a_finished_training_resumes_to_itself(tmp_path):
 
 
 def test_accumulated_parts_make_the_step_of_the_whole_batch():
-    whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "accumulation": 3}))
+    whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "forward_tokens": 100}))
     for name, tensor in whole.adapter.state_dict().items():
         torch.testing.assert_close(parts.adapter.state_dict()[name], tensor, rtol=0, atol=2e-4)  # Adam divides noise
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+DAMAGES = {
+    "truncated": lambda data: data[:100],
+    "a bit": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "empty": lambda data: b"",
+    "progress": lambda data: data.replace(b'\\"step\\": 6', b'\\"step\\": 5'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_from_a_damaged_checkpoint_a_training_goes_back_to_the_one_before(tmp_path, capsys, damage):
+    expected = trained(tmp_path)
+    file = tmp_path / FILE
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    assert same(trained(tmp_path, resume=True), expected)
+    assert f"{file}: this checkpoint is damaged" in capsys.readouterr().err
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 3, 4, 5, 6, 6]  # an epoch's own line has its last step
+
+
+def test_without_any_sound_checkpoint_nothing_is_guessed(tmp_path):
     trained(tmp_path)
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:100])
-    with pytest.raises(UserError, match=r"checkpoint.safetensors: cannot resume from this checkpoint"):
+    for name in (FILE, PREVIOUS):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:100])
+    with pytest.raises(UserError, match=rf"{FILE}: this checkpoint is damaged(.|\n)*{PREVIOUS}: this checkpoint"):
         trained(tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_adapter_is_refused(tmp_path):
+    trained(tmp_path)
+    with pytest.raises(UserError, match=f"{FILE}: cannot resume from this checkpoint"):
+        train(tiny_model(adapter_len=4), DATA, RECIPE, images=IMAGES, folder=tmp_path, resume=True, quiet=True)
 
 
 def test_prompts_beyond_the_limit_train_without_nan():
