@@ -32,8 +32,10 @@ class Recipe:
     """Passes over the training problems."""
     batch_size: int = 64
     """Problems an optimiser step."""
-    accumulation: int = 1
-    """Parts in which a batch goes through the model: the same result with less memory."""
+    forward_tokens: int = 4096
+    """Most padded tokens in a forward: a larger batch goes in parts, the same step in less memory."""
+    store_activations: bool = False
+    """Keep on disk what enters the first adapted layer: with L < N an epoch computes L layers instead of N."""
     learning_rate: float = 9e-3 * 64 / 256
     """Peak learning rate. The paper's 9e-3 is for a batch of 256."""
     warmup_epochs: float = 2.0
@@ -50,7 +52,7 @@ class Recipe:
         Raises:
             UserError: a number below its least value.
         """
-        for name in ("epochs", "batch_size", "accumulation"):
+        for name in ("epochs", "batch_size", "forward_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if not self.learning_rate > 0 or not self.clip_norm > 0:

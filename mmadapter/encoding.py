@@ -25,6 +25,11 @@ class Encoded:
     answer: int
     truncated: bool
 
+    @property
+    def read_tokens(self) -> list[int]:
+        """What the model reads in training: the prompt and the target without its last token."""
+        return self.prompt + self.target[:-1]
+
 
 class Encoder:
     """Tokenises problems for one language model and one form of answer."""

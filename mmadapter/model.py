@@ -15,6 +15,7 @@ from mmadapter.adapter.attention import attach, project_prompts
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.backbone import LanguageModel, load_llm
 from mmadapter.config import InputFormat
+from mmadapter.decoder import hidden_at, hidden_below
 from mmadapter.errors import UserError
 from mmadapter.vision.towers import ImageTower, load_tower
 
@@ -104,6 +105,7 @@ class MultimodalAdapter:
         input_ids: Int[Tensor, "B T"],
         read: tuple[Int[Tensor, " R"], Int[Tensor, " R"]],
         *,
+        below: Float[Tensor, "B T C"] | None = None,
         position_ids: Int[Tensor, "B T"] | None = None,
         attention_mask: Tensor | None = None,
     ) -> Float[Tensor, "R V"]:
@@ -111,17 +113,25 @@ class MultimodalAdapter:
 
         Args:
             input_ids: padded on the right: under a causal kernel no token sees its padding, so no mask is needed.
-            read: rows and columns of `input_ids`.
+            read: rows (ascending) and columns of `input_ids`.
+            below: what enters the first adapted layer, where it is at hand (`below_adapter`).
             attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
         """
+        inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
+        if below is None:
+            below = self.below_adapter(input_ids, **inputs)
         with self.prompted(adaption):
-            hidden = self.llm.model.get_decoder()(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=False,
-            ).last_hidden_state
-        return self.llm.model.get_output_embeddings()(hidden[read]).float()
+            hidden = hidden_at(self.llm.model.get_decoder(), self.first_adapted, below, read, **inputs)
+        return self.llm.model.get_output_embeddings()(hidden).float()
+
+    @property
+    def first_adapted(self) -> int:
+        """N - L, the lowest layer with prompts."""
+        return len(self.llm.layers) - self.adapter.config.adapter_layers
+
+    def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:
+        """What enters the first adapted layer: no weight that trains has touched it."""
+        return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
 
     @property
     def identity(self) -> dict[str, str | None]:

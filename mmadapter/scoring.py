@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
@@ -38,16 +38,30 @@ def adaption_of(model: MultimodalAdapter, images: QuestionImages | None, batch: 
     return model.adapter(features.to(device), has_image.to(device))
 
 
-def answer_loss(model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]) -> Float[Tensor, ""]:
-    """Summed cross-entropy, in nats, of the answer tokens of a batch; nothing else is computed at the head."""
-    rows = [torch.tensor(question.prompt + question.target[:-1]) for question in batch]
+def answer_loss(
+    model: MultimodalAdapter,
+    adaption: Adaption,
+    batch: Sequence[Encoded],
+    below: Float[Tensor, "B T C"] | None = None,
+) -> Float[Tensor, ""]:
+    """Summed cross-entropy, in nats, of the answer tokens of a batch; nothing else is computed at the head.
+
+    Args:
+        below: what enters the first adapted layer, where it is at hand.
+    """
+    device = model.llm.model.device
     row = [index for index, question in enumerate(batch) for _ in question.target]
     column = [len(question.prompt) - 1 + offset for question in batch for offset in range(len(question.target))]
-    device = model.llm.model.device
     read = torch.tensor(row, device=device), torch.tensor(column, device=device)
     target = torch.tensor([token for question in batch for token in question.target], device=device)
-    logits = model.logits(adaption, pad_sequence(rows, batch_first=True).to(device), read)
+    tokens = pad_tokens([question.read_tokens for question in batch]).to(device)
+    logits = model.logits(adaption, tokens, read, below=None if below is None else below.to(device))
     return cross_entropy(logits, target, reduction="sum")
+
+
+def pad_tokens(rows: Sequence[Sequence[int]]) -> Int[Tensor, "B T"]:
+    """Rows of different lengths as one tensor, padded on the right with what no row sees."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 SCORING_TOKENS = 8192
@@ -61,37 +75,57 @@ class _Row:
     tokens: list[int]
     positions: list[int]
     branch: list[int]
-    """0 for what all options share, then 1 + option."""
+    """0 for what all answers share, then 1 + answer."""
     reads: list[tuple[int, int, int]]
-    """(option, column whose next token it is, token) of every token that is scored."""
+    """(answer, column whose next token it is, token) of every token that is scored."""
 
 
-def _layout(question: Encoded) -> _Row:
-    shared = _common_prefix(question.options)
-    start = len(question.prompt) + len(shared)
-    row = _Row(question.prompt + shared, list(range(start)), [0] * start, [])
-    for option, tokens in enumerate(question.options):
+def _layout(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> _Row:
+    shared = _common_prefix(answers)
+    start = len(prompt) + len(shared)
+    row = _Row(prompt + shared, list(range(start)), [0] * start, [])
+    for index, tokens in enumerate(answers):
         branch = tokens[len(shared) :]
         columns = [start - 1, *range(len(row.tokens), len(row.tokens) + len(branch) - 1)]
-        row.reads.extend(zip([option] * len(branch), columns, branch, strict=True))
-        row.tokens.extend(branch[:-1])
-        row.positions.extend(range(start, start + len(branch) - 1))
-        row.branch.extend([option + 1] * (len(branch) - 1))
+        if whole:
+            columns, branch = [*range(len(prompt) - 1, start - 1), *columns], tokens
+        row.reads.extend(zip([index] * len(branch), columns, branch, strict=True))
+        own = tokens[len(shared) : -1]
+        row.tokens.extend(own)
+        row.positions.extend(range(start, start + len(own)))
+        row.branch.extend([index + 1] * len(own))
     return row
 
 
-@torch.no_grad()
 def option_log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
 ) -> list[Float[Tensor, " options"]]:
     """Log-likelihood of each option of each question, exact over all its tokens that others do not share."""
-    rows = [_layout(question) for question in batch]
+    return _log_likelihoods(model, adaption, [_layout(q.prompt, q.options, whole=False) for q in batch])
+
+
+def target_and_option_log_likelihoods(
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+) -> list[tuple[float, Float[Tensor, " options"]]]:
+    """Of each question the whole target's log-likelihood, in nats, and its options': a validation in one forward."""
+    answers = [q.options if q.target in q.options else [*q.options, q.target] for q in batch]
+    rows = [_layout(q.prompt, texts, whole=True) for q, texts in zip(batch, answers, strict=True)]
+    return [
+        (float(scores[texts.index(question.target)]), scores[: len(question.options)])
+        for question, texts, scores in zip(batch, answers, _log_likelihoods(model, adaption, rows), strict=True)
+    ]
+
+
+@torch.no_grad()
+def _log_likelihoods(
+    model: MultimodalAdapter, adaption: Adaption, rows: Sequence[_Row]
+) -> list[Float[Tensor, " answers"]]:
     device = model.llm.model.device
-    tokens = pad_sequence([torch.tensor(row.tokens) for row in rows], batch_first=True).to(device)
+    tokens = pad_tokens([row.tokens for row in rows]).to(device)
     positions = attention_mask = None
     if any(branch for row in rows for branch in row.branch):
-        positions = pad_sequence([torch.tensor(row.positions) for row in rows], batch_first=True).to(device)
-        branch = pad_sequence([torch.tensor(row.branch) for row in rows], batch_first=True).to(device)
+        positions = pad_tokens([row.positions for row in rows]).to(device)
+        branch = pad_tokens([row.branch for row in rows]).to(device)
         attention_mask = _tree_mask(branch)
     cells = sorted({(index, column) for index, row in enumerate(rows) for _, column, _ in row.reads})
     read = tuple(torch.tensor(part, device=device) for part in zip(*cells, strict=True))
@@ -99,10 +133,10 @@ def option_log_likelihoods(
     log_probabilities = logits.log_softmax(dim=-1).cpu()
     where = {cell: index for index, cell in enumerate(cells)}
     scores = []
-    for index, (row, question) in enumerate(zip(rows, batch, strict=True)):
-        score = torch.zeros(len(question.options), dtype=torch.float64)
-        for option, column, token in row.reads:
-            score[option] += log_probabilities[where[index, column], token].double()
+    for index, row in enumerate(rows):
+        score = torch.zeros(1 + max(answer for answer, _, _ in row.reads), dtype=torch.float64)
+        for answer, column, token in row.reads:
+            score[answer] += log_probabilities[where[index, column], token].double()
         scores.append(score)
     return scores
 

@@ -8,7 +8,14 @@ from mmadapter.encoding import Encoded, Encoder
 from mmadapter.features import QuestionImages
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Problem
-from mmadapter.scoring import adaption_of, answer_loss, greedy_answers, length_batches, option_log_likelihoods
+from mmadapter.scoring import (
+    adaption_of,
+    answer_loss,
+    greedy_answers,
+    length_batches,
+    option_log_likelihoods,
+    target_and_option_log_likelihoods,
+)
 from tests.tiny import FEATURE_SIZES, tiny_model
 
 PROBLEMS = [
@@ -73,9 +80,8 @@ def test_letters_are_read_at_one_position_and_no_branch_is_computed():
     model = tiny_model(gate=0.5)
     questions = encoded(model)
     seen = {}
-    model.llm.model.get_decoder().register_forward_pre_hook(
-        lambda _m, _a, kwargs: seen.update(tokens=kwargs["input_ids"].shape, mask=kwargs["attention_mask"]),
-        with_kwargs=True,
+    model.llm.layers[0].register_forward_pre_hook(
+        lambda _m, args, kwargs: seen.update(tokens=args[0].shape[:2], mask=kwargs["attention_mask"]), with_kwargs=True
     )
     model.llm.model.get_output_embeddings().register_forward_hook(lambda _m, _i, out: seen.update(logits=len(out)))
     option_log_likelihoods(model, adaption_of(model, IMAGES, questions), questions)
@@ -90,12 +96,20 @@ def test_option_texts_share_their_question():
     model = tiny_model(gate=0.5, form=InputFormat(answer="text"))
     (question,) = Encoder(model.llm, model.form)(PROBLEMS[:1])
     seen = []
-    model.llm.model.get_decoder().register_forward_pre_hook(
-        lambda _m, _a, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
+    model.llm.layers[0].register_forward_pre_hook(lambda _m, args: seen.append(args[0].shape[1]))
     option_log_likelihoods(model, model.adapter(), [question])
     own = [len(option) - 1 - 1 for option in question.options]  # without the shared space and the end token
     assert seen == [len(question.prompt) + 1 + sum(own)]
+
+
+def test_a_validation_reads_targets_and_options_in_one_forward(model):
+    questions = encoded(model)
+    adaption = adaption_of(model, IMAGES, questions)
+    scored = target_and_option_log_likelihoods(model, adaption, questions)
+    alone = option_log_likelihoods(model, adaption, questions)
+    for question, (target, options), others in zip(questions, scored, alone, strict=True):
+        assert target == pytest.approx(plain_log_likelihood(model, question, question.target), abs=1e-4)
+        torch.testing.assert_close(options - options[0], others - others[0], rtol=0, atol=1e-4)
 
 
 def test_generation_is_greedy_and_the_padding_does_not_matter(model):

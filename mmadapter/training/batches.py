@@ -23,3 +23,22 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
         bucket = sorted(order[start : start + BUCKET * batch_size].tolist(), key=lambda index: lengths[index])
         batches.extend(bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size))
     return [batches[index] for index in random.permutation(len(batches))]
+
+
+def forward_parts(
+    batch: Sequence[int], lengths: Sequence[int], max_tokens: int, share: tuple[int, int]
+) -> list[list[int]]:
+    """One process' part of a batch, cut into forwards of at most `max_tokens` padded tokens (or a single problem).
+
+    Args:
+        lengths: tokens of each problem.
+        share: (process, processes): of the problems in order of length every process takes each so many-th.
+    """
+    process, processes = share
+    parts: list[list[int]] = []
+    for index in sorted(batch, key=lambda index: lengths[index], reverse=True)[process::processes]:
+        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= max_tokens:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
