@@ -17,6 +17,7 @@ from mmadapter.backbone import LanguageModel, load_llm
 from mmadapter.config import InputFormat
 from mmadapter.decoder import hidden_at, hidden_below
 from mmadapter.errors import UserError
+from mmadapter.untrusted import checked_fields
 from mmadapter.vision.towers import ImageTower, load_tower
 
 
@@ -164,9 +165,11 @@ class MultimodalAdapter:
         """
         adapter, saved = load_adapter(Path(folder))
         try:
-            form = InputFormat(**saved["input"])
-            _ = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]
-        except (KeyError, TypeError) as error:
+            form = InputFormat(**checked_fields(InputFormat, dict(saved["input"]), str(folder)))
+            names = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]
+            if not all(isinstance(name, str) for name in names[: 2 if adapter.text_only else 4]):
+                raise TypeError("a name is no text")
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}: its configuration does not say what the adapter belongs to: {error}") from error
         llm = llm or load_llm(saved["llm"])
         if tower is None and not adapter.text_only:

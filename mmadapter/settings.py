@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from mmadapter.config import RunConfig
 from mmadapter.errors import UserError
+from mmadapter.untrusted import checked_fields, read_bytes
 
 CONFIG_FILE = "config.yaml"
+MAX_BYTES = 1 << 16
+"""64 KiB; every setting with its value is 1."""
 
 
 def config_yaml(config: RunConfig) -> str:
@@ -26,24 +29,35 @@ def _plain(config: RunConfig) -> dict:
 
 
 def read_settings(path: Path) -> dict:
-    """The settings in a YAML file, by name; not all need be there.
+    """The settings in a YAML file, by name, each of its type; not all need be there, and null is not there.
 
     Raises:
-        UserError: no such file, no YAML, or a name that is no setting.
+        UserError: no such file, larger than MAX_BYTES, no YAML, a setting given twice, a name that is no setting, a
+            value of another type.
     """
     import yaml
 
+    data = read_bytes(path, MAX_BYTES)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read this configuration: {error}") from error
+        for event in yaml.parse(data, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):  # with them a few lines can stand for billions of values
+                raise UserError(
+                    f"{path}: line {event.start_mark.line + 1}: aliases (*{event.anchor[:20]}) are not read"
+                )
+        loader = yaml.SafeLoader(data)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(f"{path}: no settings in it: a setting is a line such as `epochs: 3`")
+        names = [name.value for name, _ in node.value]
+        values = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    known = [field.name for field in fields(RunConfig)]
-    if not isinstance(values, dict) or (unknown := [name for name in values if name not in known]):
-        wrong = f"no such setting: {', '.join(map(str, unknown))}" if isinstance(values, dict) else "no settings in it"
-        raise UserError(f"{path}: {wrong}\n  settings: {', '.join(known)}")
-    return values
+    except (ValueError, RecursionError) as error:  # a date that is none, thousands of digits; nesting of thousands
+        raise UserError(f"{path}: not YAML: {error}") from error
+    if len(values) < len(names):
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        raise UserError(f"{path}: settings given twice: {', '.join(twice)}")
+    return checked_fields(RunConfig, {name: value for name, value in values.items() if value is not None}, str(path))
 
 
 def differences(path: Path, config: RunConfig) -> list[str]:

@@ -1,11 +1,15 @@
-"""Files of others, read within bounds so that every defect has a name: kind, size, encoding, syntax, repeated keys."""
+"""Files of others, read so that every defect has a name: kind, size, encoding, syntax, repeated keys, types."""
 
 from __future__ import annotations
 
 import json
+import math
 import stat
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.errors import UserError
 
@@ -98,3 +102,56 @@ def short(value: object) -> str:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     plain = dict(pairs)
     return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
+
+
+def checked_fields(kind: type, values: Mapping[str, object], where: str) -> dict[str, object]:
+    """The values of a dataclass' fields, each of the type that its annotation says; not all need be there.
+
+    Known are bool, int, float (a number, or a text such as `1e-2`, which YAML does not take for one), str, Path (as
+    text), Literal, `tuple[X, ...]` (as a list of any length) and `X | None`. Numbers are finite, and int has 64 bits.
+
+    Raises:
+        UserError: a name that is no field, or a value of another type.
+    """
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    if unknown := [name for name in values if name not in names]:
+        told = ", ".join(str(name)[:40] for name in unknown[:5])
+        raise UserError(f"{where}: no such setting: {told}\n  settings: {', '.join(names)}")
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise UserError(f"{where}: {name}: must be {_told(hints[name])}, is {short(value)}")
+    return {name: float(value) if hints[name] is float else value for name, value in values.items()}
+
+
+def _fits(value: object, hint: object) -> bool:
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in arguments
+    if get_origin(hint) is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:
+        return any(_fits(value, part) for part in arguments)
+    if hint is float:
+        return isinstance(value, (int, float, str)) and not isinstance(value, bool) and _is_finite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return isinstance(value, str if hint is Path else hint)
+
+
+def _is_finite(value: float | str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _told(hint: object) -> str:
+    arguments = get_args(hint)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(arguments)}"
+    if get_origin(hint) is tuple:
+        return f"a list, each {_told(arguments[0])}"
+    if arguments:
+        return " or ".join(map(_told, arguments))
+    return {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}.get(hint, "text")

@@ -77,7 +77,7 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as error:
         read_settings(file)
     assert str(file) in str(error.value)
-    with pytest.raises(UserError, match=r"none.yaml: cannot read this configuration"):
+    with pytest.raises(UserError, match=r"none.yaml: cannot be read"):
         read_settings(tmp_path / "none.yaml")
 
 

@@ -13,9 +13,14 @@ from safetensors.torch import load_file, save_file
 from mmadapter.adapter.adapter import GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
 from mmadapter.files import write_text, write_whole
+from mmadapter.untrusted import MAX_RECORD, checked_fields, read_json_object, repeated_keys, short
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter.safetensors", "adapter_config.json"
 FORMAT = "mmadapter-1"
+MAX_SIZE = 1 << 20
+"""Of any axis of an adapter: LLaMA-7B's widest is 4,096."""
+MAX_WEIGHTS = 1 << 30
+"""1 GiB; an adapter is a few megabytes."""
 
 
 def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
@@ -37,27 +42,49 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
         UserError: a file is missing, is not what it should be, or the tensors do not fit the configuration.
     """
     path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(f"{folder}: no adapter here: there is no {CONFIG_FILE}")
+    saved = read_json_object(path, MAX_RECORD)
+    config = _config(path, saved)
+    with torch.device("meta"):  # no memory is taken for sizes that only a file claims
+        adapter = Adapter(config)
+    _load(adapter, folder / WEIGHTS_FILE)
+    own = {"format", *(field.name for field in fields(AdapterConfig))}
+    return adapter, {name: value for name, value in saved.items() if name not in own}
+
+
+def _config(path: Path, saved: dict) -> AdapterConfig:
+    where = f"{path}: not an adapter's configuration"
+    names = [field.name for field in fields(AdapterConfig)]
+    if saved.get("format") != FORMAT:
+        raise UserError(f"{where}: the format is not {FORMAT}")
+    if wrong := [name for name in names if name not in saved] or repeated_keys(saved):
+        raise UserError(f"{where}: once, and no more, it must say {wrong[0][:40]}")
+    own = checked_fields(AdapterConfig, {name: saved[name] for name in names}, where)
+    sizes = [size for value in own.values() for size in (value if isinstance(value, list) else [value])]
+    if wrong := [size for size in sizes if isinstance(size, int) and not 1 <= size <= MAX_SIZE]:
+        raise UserError(f"{where}: a size is {wrong[0]}: each is from 1 to {MAX_SIZE:,}")
+    if own["gate_activation"] not in GATE_ACTIVATIONS:
+        raise UserError(
+            f"{where}: no gate activation {short(own['gate_activation'])}: choose {' or '.join(GATE_ACTIVATIONS)}"
+        )
+    return AdapterConfig(**own | {"feature_sizes": tuple(own["feature_sizes"])})
+
+
+def _load(adapter: Adapter, file: Path) -> None:
+    """Its tensors from a file: the very names and shapes, floating point, finite."""
+    where = f"{file}: not this adapter's weights"
+    if not file.is_file():
+        raise UserError(f"{where}: no such file")
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved.pop("format") != FORMAT:
-            raise ValueError(f"the format is not {FORMAT}")
-        own = {field.name: saved.pop(field.name) for field in fields(AdapterConfig)}
-        own["feature_sizes"] = tuple(own["feature_sizes"])
-        config = AdapterConfig(**own)
-        if config.gate_activation not in GATE_ACTIVATIONS:
-            raise ValueError(f"no gate activation {config.gate_activation!r}: {', '.join(GATE_ACTIVATIONS)}")
-        with torch.device("meta"):  # no memory is taken for sizes that only a file claims
-            adapter = Adapter(config)
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no adapter here: there is no {CONFIG_FILE}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: not an adapter's configuration: {error}") from error
-    try:
-        tensors = load_file(folder / WEIGHTS_FILE)
+        if (size := file.stat().st_size) > MAX_WEIGHTS:
+            raise UserError(f"{where}: has {size:,} bytes, at most {MAX_WEIGHTS:,} are read")
+        tensors = load_file(file)
+        if wrong := [n for n, t in tensors.items() if not t.is_floating_point() or not t.isfinite().all()]:
+            raise UserError(f"{where}: {wrong[0][:40]} holds what is no finite number")
         # Copied: a tensor left where the file put it is aligned differently, and sums differ in their last bit.
         owned = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
         adapter.load_state_dict(owned, assign=True)
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{folder / WEIGHTS_FILE}: not this adapter's weights: {reason}") from error
-    return adapter, saved
+        raise UserError(f"{where}: {reason[:300]}") from error

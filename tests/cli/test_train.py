@@ -162,7 +162,7 @@ def test_a_broken_problem_is_named_or_counted(data, tmp_path, capsys, defect):
         (["--llm", "nowhere"], "--llm nowhere: no such file, folder or embedded model"),
         (["--clip", "nowhere"], "nowhere: no such image tower"),
         (["--data-dir", "nowhere"], "no ScienceQA problems at nowhere"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot read this configuration"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--resume"], "--resume needs --output-dir"),
         (["--device", "abacus"], "--device abacus: "),
     ],
