@@ -66,11 +66,11 @@ def told_write_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sole_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def sole_writer(folder: Path, *, wait: Callable[[str], object] | None = None) -> Iterator[None]:
     """Nobody else is in such a block for `folder`, which is made if need be; the hold of a killed process ends with it.
 
     Args:
-        wait: for the end of another one's block; otherwise that is an error.
+        wait: for the end of another one's block, after this was told of it; otherwise that is an error.
 
     Raises:
         UserError: another process writes there, or this one may not.
@@ -82,12 +82,15 @@ def sole_writer(folder: Path, *, wait: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file)
         try:
-            lock.acquire(timeout=-1 if wait else 0)
+            lock.acquire(timeout=0)
         except Timeout as error:
             holder = file.read_text(encoding="utf-8") or "another process"
-            raise UserError(
-                f"{folder}: {holder} is writing there\n  wait until it has ended, stop it, or name another folder"
-            ) from error
+            if wait is None:
+                raise UserError(
+                    f"{folder}: {holder} is writing there\n  wait until it has ended, stop it, or name another folder"
+                ) from error
+            wait(f"waiting for {holder}")
+            lock.acquire()
         try:
             file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         except BaseException:

@@ -111,8 +111,10 @@ def test_waiting_for_a_writer_that_is_killed(tmp_path):
         assert first.stdout.readline() == "held\n"
         killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -9 {first.pid}"])
         started = time.monotonic()
-        with sole_writer(tmp_path, wait=True):
+        told = []
+        with sole_writer(tmp_path, wait=told.append):
             assert time.monotonic() - started > 0.2
+            assert told[0].startswith(f"waiting for process {first.pid} on ")
         killer.wait()
 
 

@@ -1,16 +1,18 @@
 import io
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mmadapter.errors import UserError
-from mmadapter.vision import store as store_module
 from mmadapter.vision.images import EncodedImage, decode_rgb
-from mmadapter.vision.store import FeatureStore
+from mmadapter.vision.store import CPU_BATCH, FeatureStore
 from mmadapter.vision.towers import load_tower
 
 from .conftest import VIT
@@ -53,7 +55,7 @@ def folder(save_open_clip) -> Path:
 
 
 class CountingTower:
-    """Counts the images that a tower encodes."""
+    """Counts the images that a tower encodes, without the blank ones that fill a batch."""
 
     def __init__(self, folder: Path, scales: int = 2):
         self.tower = load_tower(str(folder), scales=scales)
@@ -61,7 +63,7 @@ class CountingTower:
         encode = self.tower.encode
 
         def counting(images):
-            self.encoded += len(images)
+            self.encoded += int(images.flatten(1).any(dim=1).sum())
             return encode(images)
 
         self.tower.encode = counting
@@ -104,13 +106,11 @@ def test_each_content_is_encoded_once(folder, tmp_path):
     assert len(list(features.folder.glob("*.safetensors"))) == 2
 
 
-def test_an_interrupted_extraction_resumes(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "SHARD", 64)
+def test_an_interrupted_extraction_resumes_to_the_same_bits(folder, tmp_path):
     images = pictures(150)
     features, tower = store(tmp_path / "store", folder)
 
-    def interrupt(done: int, total: int) -> None:
-        assert total == 150
+    def interrupt(done: int, note: str) -> None:
         if done >= 100:
             raise KeyboardInterrupt
 
@@ -121,15 +121,40 @@ def test_an_interrupted_extraction_resumes(folder, tmp_path, monkeypatch):
     assert len(again) == kept >= 96
     values = again.features(images).values
     assert tower.encoded == 150 - kept
-    uninterrupted = store(tmp_path / "other store", folder)[0].features(images).values
-    torch.testing.assert_close(values, uninterrupted, rtol=1e-5, atol=1e-5)  # other batches, other last bits
-    assert not list(again.folder.glob("*.unfinished"))
+    assert torch.equal(values, store(tmp_path / "other store", folder)[0].features(images).values)
+    assert not list(again.folder.glob("*.part"))
+
+
+def test_what_a_killed_run_had_half_written_is_cleared(folder, tmp_path):
+    features, _ = store(tmp_path / "store", folder)
+    features.features(pictures(2))
+    (features.folder / "0123.safetensors.part").write_bytes(b"half")
+    again, _ = store(tmp_path / "store", folder)
+    again.features(pictures(4))
+    assert {path.suffix for path in again.folder.iterdir()} == {".safetensors", ""}  # the shards and the lock
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(st.lists(st.integers(0, 39), min_size=1, max_size=20), min_size=1, max_size=4))
+def test_an_images_features_are_its_own_to_the_last_bit(reference, calls):
+    """Whatever was stored before, which images come with it and in which order."""
+    tower, images, expected = reference
+    with tempfile.TemporaryDirectory() as root:
+        for call in calls:
+            values = FeatureStore(Path(root), tower).features([images[index] for index in call]).values
+            assert torch.equal(values, expected[call])
+
+
+@pytest.fixture
+def reference(folder, tmp_path):
+    images, tower = pictures(40), load_tower(str(folder), scales=2)
+    return tower, images, FeatureStore(tmp_path / "reference", tower).features(images).values
 
 
 def test_progress_counts_to_the_end(folder, tmp_path):
     seen = []
-    store(tmp_path / "store", folder)[0].features(pictures(35), progress=lambda *counts: seen.append(counts))
-    assert seen[-1] == (35, 35)
+    store(tmp_path / "store", folder)[0].features(pictures(35), progress=lambda done, note: seen.append(done))
+    assert seen[-1] == 35
     assert seen == sorted(seen)
 
 
@@ -138,7 +163,7 @@ def test_stop_at_a_broken_image_keeps_what_was_done(folder, tmp_path):
     images = [*pictures(40), Broken((0, 0, 0), where="images/test/7/image.png"), *pictures(5, start=40)]
     with pytest.raises(UserError, match=r"images/test/7/image\.png: not a readable image"):
         features.features(images)
-    assert len(store(tmp_path / "store", folder)[0]) == 32  # the whole batches
+    assert len(store(tmp_path / "store", folder)[0]) == 40 // CPU_BATCH * CPU_BATCH  # the whole batches
 
 
 def test_skip_broken_images(folder, tmp_path):
@@ -169,28 +194,41 @@ def test_towers_do_not_share_features(folder, tmp_path):
     assert len(half) == 0
 
 
-def test_runs_at_the_same_time_do_not_harm_each_other(folder, tmp_path):
-    stores = [store(tmp_path / "store", folder)[0] for _ in range(3)]
-    threads = [
-        threading.Thread(target=one.features, args=(pictures(20, start=10 * index),))
-        for index, one in enumerate(stores)
-    ]
+def test_runs_at_the_same_time_encode_each_image_once(folder, tmp_path):
+    stores = [store(tmp_path / "store", folder) for _ in range(3)]
+    found, notes = {}, []
+
+    def run(index: int) -> None:
+        images = pictures(40, start=10 * index)  # 0 to 59, most of them in two or three of the runs
+        progress = lambda done, note: notes.append(note)  # noqa: E731
+        found[index] = stores[index][0].features(images, progress=progress).values
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    together, tower = store(tmp_path / "store", folder)
-    assert together.features(pictures(40)).values.isfinite().all()
-    assert tower.encoded == 0
+    assert sum(tower.encoded for _, tower in stores) == 60
+    alone = store(tmp_path / "alone", folder)[0].features(pictures(60)).values
+    for index, values in found.items():
+        assert torch.equal(values, alone[10 * index : 10 * index + 40])
+    assert any(note.startswith("waiting for process ") for note in notes)
 
 
-def test_a_damaged_shard_is_named(folder, tmp_path):
+@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_a_damaged_shard_is_named(folder, tmp_path, damage):
     features, _ = store(tmp_path / "store", folder)
     features.features(pictures(2))
     (shard,) = features.folder.glob("*.safetensors")
-    shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(UserError, match=f"{shard.name}.*delete it"):
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(UserError, match=rf"{shard.name}: damaged image features (.|\n)*delete it"):
         store(tmp_path / "store", folder)
+
+
+def test_a_store_that_cannot_be_written_is_named(folder, tmp_path):
+    (tmp_path / "store").write_text("no folder")
+    with pytest.raises(UserError, match=r"\.lock: cannot be written: "):
+        store(tmp_path / "store", folder)[0].features(pictures(2))
 
 
 def test_threads_end_with_the_call(folder, tmp_path):
