@@ -56,7 +56,8 @@ def stored_activations(model: MultimodalAdapter, questions: Sequence[Encoded], *
         raise UserError("--store-activations: all layers are adapted, so nothing is the same in every epoch")
     size = (sum(len(question.read_tokens) for question in questions), llm.config.hidden_size)
     path = cache_dir() / "activations" / f"{_key(model, questions)}.bin"
-    with sole_writer(path.with_suffix(""), wait=lambda told: None):  # another run may be at it: nobody computes them twice
+    # another run may be at it: nobody computes them twice
+    with sole_writer(path.with_suffix(""), wait=lambda told: None):
         if not path.exists():
             room, needed = shutil.disk_usage(path.parent).free, size[0] * size[1] * llm.dtype.itemsize
             if room < needed:
