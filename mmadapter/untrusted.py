@@ -6,18 +6,24 @@ import json
 import math
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow import DataType, RecordBatch
+    from pyarrow.parquet import ParquetFile
 
 MAX_BYTES = 1 << 27
 """128 MiB in one file. ScienceQA's problems.json has 30 MB, 4,241 answers with their reasoning have 50; a JSON text of
 this size that is nothing but `[[],[],...]` takes 3 GiB of memory."""
 MAX_RECORD = 1 << 24
 """16 MiB in a small one: a configuration, a log, a record of a run."""
+BATCH_ROWS = 64
+"""Of a table, decoded at a time."""
 
 
 class RepeatedKeys(dict):
@@ -53,11 +59,12 @@ def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
         raise UserError(f"{file}: cannot be read: {error}") from error
 
 
-def parse_json(data: bytes, where: str) -> object:
+def parse_json(data: bytes, where: str, *, line: int = 1) -> object:
     """The value in a JSON text; each object in it is a `RepeatedKeys` if it repeats a key.
 
     Args:
-        where: the file, and the line if it holds one JSON text a line.
+        where: the file.
+        line: of the file, in which the text begins.
 
     Raises:
         UserError: not UTF-8, not JSON. NaN and Infinity, which Python writes and JSON has not, are read as numbers.
@@ -65,13 +72,13 @@ def parse_json(data: bytes, where: str) -> object:
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line += data.count(b"\n", 0, error.start)
         raise UserError(f"{where}: line {line}: byte {error.start} is not UTF-8") from error
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
+        place = f"line {line + error.lineno - 1}, column {error.colno}"
         raise UserError(f"{where}: {place}: not valid JSON: {error.msg}\n  is the file complete?") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; nesting of thousands
-        raise UserError(f"{where}: not valid JSON: {error}") from error
+        raise UserError(f"{where}: line {line}: not valid JSON: {error}") from error
 
 
 def read_json_object(file: Path, at_most: int = MAX_BYTES) -> dict[str, object]:
@@ -155,3 +162,49 @@ def _told(hint: object) -> str:
     if arguments:
         return " or ".join(map(_told, arguments))
     return {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}.get(hint, "text")
+
+
+def record_batches(
+    table: ParquetFile, where: str, columns: list[str], *, groups: list[int] | None = None, at_most: int = MAX_BYTES
+) -> Iterator[RecordBatch]:
+    """Some columns of a parquet table, a few rows at a time, valid in every value.
+
+    Args:
+        columns: their names; `a.b` is a field of a struct.
+        groups: row groups; all of them if None.
+        at_most: bytes decoded. What a file says of its size is asked first, what comes out is counted: repetition
+            and compression make petabytes of a few kilobytes.
+
+    Raises:
+        UserError: more than `at_most`.
+        pyarrow.ArrowException: the table is damaged, or a text is not UTF-8.
+    """
+    about = table.metadata
+    groups = list(range(about.num_row_groups)) if groups is None else groups
+    told, size = at_most >> 20, 0
+    for group in groups:
+        parts = (about.row_group(group).column(index) for index in range(about.num_columns))
+        size += sum(part.total_uncompressed_size for part in parts if _is_under(part.path_in_schema, columns))
+    if size > at_most:
+        raise UserError(f"{where}: {size >> 20} MB decoded, at most {told} MB are read")
+    size = 0
+    for batch in table.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
+        size += batch.nbytes
+        if size > at_most:
+            raise UserError(f"{where}: more than {told} MB decoded are not read")
+        batch.validate(full=True)
+        yield batch
+
+
+def is_plain(kind: DataType) -> bool:
+    """Whether a column holds texts, numbers or lists of them, which become Python's own without a surprise."""
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    return types.is_null(kind) or any(is_it(kind) for is_it in plain)
+
+
+def _is_under(path: str, columns: list[str]) -> bool:
+    return any(path == column or path.startswith(f"{column}.") for column in columns)

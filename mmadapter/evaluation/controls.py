@@ -15,19 +15,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class, percent, question_classes
 from mmadapter.evaluation.frame import answer_frame
 from mmadapter.evaluation.grid import DASH, Grid, p_digits
 from mmadapter.evaluation.intervals import accuracy_interval, compare
-from mmadapter.evaluation.predictions import LIKELIHOOD, Predictions, read_predictions
+from mmadapter.evaluation.predictions import LIKELIHOOD, Predictions, read_predictions, read_table
 from mmadapter.files import write_text
-from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.problems import LETTERS, Dataset
 
 CONDITIONS = ("true", "blank", "shuffled", "none")
 """Of the image, in the order of the table."""
 LABELS = dict(zip(CONDITIONS, ("true image", "blank image", "shuffled image", "no image"), strict=True))
 ROTATION = "rotation {}"
 """Of the options: as many as there are options, 0 being the question as it stands."""
+_RECORD = ("condition", "pid", "prediction", "probabilities")
+"""Columns of `conditions.control_answers`."""
 LOOK_COLUMNS = ("IMG", *(name for name in COLUMNS if name not in ("Avg", "IMG", "NO")))
 """Of the questions with an image: all, and those of them in the paper's classes."""
 
@@ -205,10 +208,26 @@ def controls_of(
 
 
 def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
-    """The records in a file, if they are of these answers; None if there are none or the answers are others by now."""
+    """The records in a file, if they are of these answers; None if there are none or the answers are others by now.
+
+    Raises:
+        UserError: it holds anything else than one answer a condition to some of the questions.
+    """
     if not path.is_file():
         return None
-    records = pd.read_parquet(path)
+    records = read_table(path, _RECORD)
+    if missing := [column for column in _RECORD if column not in records]:
+        raise UserError(f"{path}: no column {', '.join(missing)}: delete it, and --controls asks again")
+    known = [*CONDITIONS, *(ROTATION.format(turn) for turn in range(len(LETTERS)))]
+    answer = ["condition", "pid"]
+    if (
+        not records["condition"].isin(known).all()
+        or not records["pid"].isin(set(answers["pid"])).all()
+        or not (records["prediction"].isna() | records["prediction"].isin(range(len(LETTERS)))).all()
+        or records.duplicated(answer).any()
+    ):
+        raise UserError(f"{path}: not one answer a condition to these questions: delete it, and --controls asks again")
+    records = records.astype({"condition": "string", "pid": "string", "prediction": "Int64"})
     asked = records[records["condition"] == ROTATION.format(0)].set_index("pid")["prediction"].astype("Int64")
     return records if asked.equals(answers.set_index("pid")["prediction"].astype("Int64")) else None
 

@@ -169,10 +169,10 @@ def letter(index: SupportsIndex) -> str:
 
 
 def some(items: object, at_most: int = 5) -> str:
-    """The first few of many, for a message."""
+    """The first few of many, the beginning of each, for a message."""
     items = list(items)
     rest = f", ... ({len(items) - at_most} more)" if len(items) > at_most else ""
-    return ", ".join(str(item) for item in items[:at_most]) + rest
+    return ", ".join(str(item)[:80] for item in items[:at_most]) + rest
 
 
 def _split_of(predictions: pd.DataFrame, data: Dataset) -> Dataset:

@@ -9,9 +9,9 @@ guessed at: a number that is silently over other questions is worse than none.
 
 from __future__ import annotations
 
-import json
+import io
 import re
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mmadapter.evaluation.frame import check_options, check_pids, some
 from mmadapter.evaluation.rules import RULES, parse_outputs
 from mmadapter.scienceqa.problems import LETTERS
 from mmadapter.settings import CONFIG_FILE, read_settings
+from mmadapter.untrusted import MAX_BYTES, is_plain, parse_json, read_bytes, record_batches, repeated_keys, short
 
 AS_FILED = "as filed"
 """The rule of a file that holds indices: whatever its producer used."""
@@ -33,8 +34,6 @@ OPTION_TEXT = "option text"
 DEFAULT_RULE = "strict"
 GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT}
 """How a text that one of our models generated is read, by the form of answer it was taught."""
-MAX_BYTES = 256 * 2**20
-"""Of a file, decoded: 4,241 answers with their prompts are some 10 MB, with reasoning 50."""
 
 COLUMNS = {
     "prediction": "Int64",
@@ -81,11 +80,9 @@ def read_predictions(
     readers = {".json": _result_file, ".jsonl": _answers_file, ".csv": _csv_file, ".parquet": _parquet_file}
     if path.suffix not in readers:
         raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
-    _check_size(path)
-    try:
-        frame = readers[path.suffix](path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not path.is_file():
+        raise UserError(f"{path}: no such predictions file")
+    frame = readers[path.suffix](path)
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
     frame = frame.set_index("pid").loc[questions.index]
     check_options(frame["prediction"], questions["n_choices"], str(path))
@@ -190,14 +187,14 @@ def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:
 
 def _result_file(path: Path) -> pd.DataFrame:
     """ScienceQA's, and LLaVA's."""
-    content = _json(path.read_bytes(), str(path))
-    results = content.get("results") if isinstance(content, dict) else None
+    content = _once(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
+    results = _once(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
         raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
-    odd = [f"{pid}: {_short(index)}" for pid, index in results.items() if type(index) is not int or index < -1]
+    odd = [f"{pid[:40]}: {short(index)}" for pid, index in results.items() if type(index) is not int or index < -1]
     if odd:
         raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
-    outputs = content.get("outputs")
+    outputs = _once(content.get("outputs"), path)
     texts = None
     if outputs:
         wanting = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
@@ -215,24 +212,25 @@ def _result_file(path: Path) -> pd.DataFrame:
 def _answers_file(path: Path) -> pd.DataFrame:
     """LLaVA's."""
     pids, texts = [], []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        answer = _json(line, where)
+        answer = _once(parse_json(line, str(path), line=number), where)
         if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
             raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
         if type(answer["question_id"]) not in (str, int):
-            raise UserError(f"{where}: question_id {_short(answer['question_id'])} is no pid")
+            raise UserError(f"{where}: question_id {short(answer['question_id'])} is no pid")
         pids.append(str(answer["question_id"]))
         texts.append(answer["text"])
     return predictions_frame(pids, output=texts)
 
 
 def _csv_file(path: Path) -> pd.DataFrame:
+    data = io.BytesIO(read_bytes(path, MAX_BYTES))
     try:
-        table = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    except ValueError as error:  # also pandas' own parser errors and wrong encodings
+        table = pd.read_csv(data, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    except (ValueError, OverflowError) as error:  # also pandas' own parser errors and wrong encodings
         raise UserError(f"{path}: not a readable CSV file: {error}") from error
     if "output" in table and table["output"].notna().any():
         table["output"] = table["output"].fillna("")  # an empty text is an empty cell
@@ -240,25 +238,35 @@ def _csv_file(path: Path) -> pd.DataFrame:
 
 
 def _parquet_file(path: Path) -> pd.DataFrame:
+    return _from_table(read_table(path, ["pid", *COLUMNS]), path)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Those of the columns that a parquet file has, each of texts, numbers or lists of them.
+
+    Raises:
+        UserError: it cannot be read, is larger than MAX_BYTES decoded, or has a column of another type.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        groups = range(file.metadata.num_row_groups)
-        size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: {size / 2**20:.0f} MB decoded; predictions are at most {MAX_BYTES >> 20} MB")
-        table = file.read(columns=[c for c in ("pid", *COLUMNS) if c in file.schema_arrow.names])
-        table = table.to_pandas(ignore_metadata=True)  # which would make pid the index again
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: not a readable parquet file: {error}") from error
-    return _from_table(table, path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            found = [column for column in columns if schema.names.count(column) == 1]
+            for column in found:
+                if not is_plain(kind := schema.field(column).type):
+                    raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
+            batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
+            table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
+            return table.to_pandas(ignore_metadata=True)  # which would make pid the index again
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable parquet file: {' '.join(str(error).split())[:200]}") from error
 
 
 def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if lacking := [column for column in ("pid", "prediction") if column not in table]:
-        there = ", ".join(map(str, table.columns))
+        there = some(str(column)[:40] for column in table.columns)
         raise UserError(f"{path}: no column {' and none '.join(lacking)}; there are: {there or 'none'}")
     if nameless := int(table["pid"].isna().sum()):
         raise UserError(f"{path}: {nameless} rows have no pid")
@@ -268,8 +276,8 @@ def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     try:
         given["prediction"] = [_index(value) for value in given["prediction"]]
         return predictions_frame(list(table["pid"].astype(str)), **given)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: {str(error)[:200]}") from error
 
 
 def _index(value: object) -> int | None:
@@ -285,31 +293,11 @@ def _index(value: object) -> int | None:
         return LETTERS.index(text)
     if re.fullmatch(r"[0-9]{1,3}(\.0)?", text):  # a column with gaps is often written as floats
         return int(float(text))
-    raise ValueError(f"the prediction {_short(value)} is neither an index nor a letter A to E (empty: unparsed)")
+    raise ValueError(f"the prediction {short(value)} is neither an index nor a letter A to E (empty: unparsed)")
 
 
-def _check_size(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"{path}: no such predictions file")
-    if path.stat().st_size > MAX_BYTES:
-        size = path.stat().st_size >> 20
-        raise UserError(f"{path}: {size} MB; a predictions file has at most {MAX_BYTES >> 20} MB")
-
-
-def _json(content: bytes, where: str) -> object:
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len(keys := dict(pairs)) < len(pairs):
-            double = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-            raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(_short, double))}")
-        return keys
-
-    try:
-        return json.loads(content, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not readable as JSON: {error}\n  is the file complete?") from error
-
-
-def _short(value: object) -> str:
-    """A value that may be anything, for a message."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _once(parsed: object, where: object) -> object:
+    """`parsed`, if it is no object that repeats a key."""
+    if double := repeated_keys(parsed):
+        raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(short, double))}")
+    return parsed

@@ -16,6 +16,7 @@ from mmadapter.evaluation.predictions import (
     Predictions,
     load_run_predictions,
     read_predictions,
+    read_table,
     run_settings,
     stored_predictions,
 )
@@ -87,7 +88,7 @@ def complete(
                     quiet=quiet,
                 )
             if asked.on_error == "skip":
-                data = data.only(set(pd.read_parquet(file, columns=["pid"])["pid"]))
+                data = data.only(_answered(file))
 
 
 def collect(
@@ -144,8 +145,15 @@ def _asked(runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] |
 def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) -> Dataset:
     """A run that was told to skip has no answer to a question whose picture is broken."""
     stored = [file for file in stored_predictions(run, split, scoring).values() if file.is_file()]
-    answered = set(pd.read_parquet(stored[0], columns=["pid"])["pid"]) if stored else set(data.problems)
-    return data.only(answered)
+    return data.only(_answered(stored[0])) if stored else data
+
+
+def _answered(file: Path) -> set[str]:
+    """The pids in stored predictions."""
+    pids = read_table(file, ["pid"])
+    if "pid" not in pids:
+        raise UserError(f"{file}: no column pid")
+    return set(pids["pid"])
 
 
 def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:

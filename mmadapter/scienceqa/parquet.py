@@ -26,18 +26,26 @@ from mmadapter.errors import UserError
 from mmadapter.scienceqa.layout import read_splits
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import (
+    MAX_IMAGE_BYTES,
     SPLITS,
     BrokenProblems,
     Fields,
     OnError,
     problem_from_fields,
 )
+from mmadapter.untrusted import is_plain, record_batches
 
 REQUIRED = ("question", "choices", "answer", "image")
 UNKNOWN_IF_ABSENT = (
     "hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"
 )  # fmt: skip
 """Copies of the data set leave some of these columns out: their fields are then unknown (None)."""
+
+MAX_ROW_GROUP = 1 << 30
+"""Bytes of pictures in one row group, which is read at once: the hub's hold at most 1,000 rows."""
+
+MAX_ROWS = 200_000
+"""Of one table. All of ScienceQA has 21,208 questions."""
 
 _NAME = re.compile(r"(train|validation|val|test)(?:-(\d{5})-of-(\d{5}).*)?\.parquet")
 
@@ -56,8 +64,14 @@ class ParquetImage:
         return f"{self.file}: row group {self.row_group}, row {self.row}"
 
     def read(self) -> bytes:
-        """The encoded image; a UserError where the table cannot be read any more."""
-        return _image_bytes(self.file, self.row_group)[self.row].as_py()
+        """The encoded image; a UserError where it exceeds MAX_IMAGE_BYTES or the table is another one by now."""
+        cells = _image_bytes(self.file, self.row_group)
+        data = cells[self.row].as_py() if self.row < len(cells) else None
+        if data is None:
+            raise UserError(f"{self.where}: has no picture any more")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise UserError(f"{self.where}: has {len(data):,} bytes, at most {MAX_IMAGE_BYTES:,} are read")
+        return data
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
@@ -139,39 +153,56 @@ def _rows(file: Path) -> Iterator[_Row]:
     """The rows without their pictures, of which only the presence is noted: a few thousand at a time."""
     with _readable(file), pyarrow.parquet.ParquetFile(file) as table:
         columns = _columns(file, table.schema_arrow)
+        n_rows = 0
         unknown = dict.fromkeys(set(UNKNOWN_IF_ABSENT) - set(columns))
         for group in range(table.num_row_groups):
-            raws = table.read_row_group(group, columns=columns).to_pylist()
-            images = _presence(table, group)
+            batches = record_batches(table, str(file), columns, groups=[group])
+            raws = [row for batch in batches for row in batch.to_pylist()]
+            images = list(_presence(file, table, group))
+            if len(raws) != len(images):
+                raise UserError(f"{file}: row group {group}: its columns have different lengths")
+            if (n_rows := n_rows + len(raws)) > MAX_ROWS:
+                raise UserError(f"{file}: has more than {MAX_ROWS:,} rows")
             for row, (raw, (has_bytes, has_path)) in enumerate(zip(raws, images, strict=True)):
                 yield _Row(raw | unknown, ParquetImage(file, group, row), has_bytes, has_path)
 
 
 def _columns(file: Path, schema: pyarrow.Schema) -> list[str]:
     """The columns of text and numbers that are there."""
+    if double := [name for name in (*REQUIRED, *UNKNOWN_IF_ABSENT) if schema.names.count(name) > 1]:
+        raise UserError(f"{file}: two columns {', '.join(double)}")
     missing = [name for name in REQUIRED if name not in schema.names]
     if missing:
         raise UserError(f"{file}: no column {', '.join(missing)}; ScienceQA on the hub has {', '.join(REQUIRED)}")
     image = schema.field("image").type
     if not pyarrow.types.is_struct(image) or not {"bytes", "path"} <= {field.name for field in image.fields}:
-        raise UserError(f"{file}: column image is {image}, must be struct<bytes, path>")
-    return [name for name in (*REQUIRED, *UNKNOWN_IF_ABSENT) if name in schema.names and name != "image"]
+        raise UserError(f"{file}: column image is {str(image)[:60]}, must be struct<bytes, path>")
+    encoded = image.field("bytes").type
+    if not (pyarrow.types.is_binary(encoded) or pyarrow.types.is_large_binary(encoded)):
+        raise UserError(f"{file}: column image.bytes is {str(encoded)[:60]}, must be binary")
+    columns = [name for name in (*REQUIRED, *UNKNOWN_IF_ABSENT) if name in schema.names and name != "image"]
+    for name in columns:
+        if not is_plain(kind := schema.field(name).type):
+            raise UserError(f"{file}: column {name} is {str(kind)[:60]}, must be texts or numbers")
+    return columns
 
 
-def _presence(table: pyarrow.parquet.ParquetFile, group: int) -> Iterator[tuple[bool, bool]]:
+def _presence(file: Path, table: pyarrow.parquet.ParquetFile, group: int) -> Iterator[tuple[bool, bool]]:
     """For each row of a row group: has the image bytes, and a path?"""
     # Small batches: the pictures pass through memory, a row group of them may not fit.
-    for batch in table.iter_batches(batch_size=64, row_groups=[group], columns=["image"]):
+    for batch in record_batches(table, str(file), ["image"], groups=[group], at_most=MAX_ROW_GROUP):
         image = batch.column("image")
         present = (image.field(name).is_valid().to_pylist() for name in ("bytes", "path"))
         yield from zip(*present, strict=True)
 
 
 @lru_cache(maxsize=2)  # pictures are read in row order: one row group is in use, and one around its end
-def _image_bytes(file: Path, row_group: int) -> pyarrow.ChunkedArray:
+def _image_bytes(file: Path, row_group: int) -> list[pyarrow.Scalar]:
     with _readable(file), pyarrow.parquet.ParquetFile(file) as table:
-        column = table.read_row_group(row_group, columns=["image.bytes"]).column("image")
-    return pyarrow.compute.struct_field(column, "bytes")
+        if row_group >= table.num_row_groups:
+            raise UserError(f"{file}: has no row group {row_group} any more")
+        batches = record_batches(table, str(file), ["image.bytes"], groups=[row_group], at_most=MAX_ROW_GROUP)
+        return [cell for batch in batches for cell in batch.column("image").field("bytes")]
 
 
 @contextmanager
@@ -179,4 +210,4 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet: {error}") from error
+        raise UserError(f"{file}: cannot be read as parquet: {' '.join(str(error).split())[:200]}") from error

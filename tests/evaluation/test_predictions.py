@@ -133,10 +133,10 @@ first_is = lambda value: results(lambda given: {**given, next(iter(given)): valu
         ("p.json", lambda g: {"results": g, "outputs": ["A"] * N_TEST}, "53 results have no text"),
         ("p.json", lambda g: {"results": []}, "there is no object 'results'"),
         ("p.json", lambda g: [1], "there is no object 'results'"),
-        ("p.json", lambda g: json.dumps({"results": g})[:-20], "not readable as JSON.*\n.*complete"),
+        ("p.json", lambda g: json.dumps({"results": g})[:-20], "not valid JSON.*\n.*complete"),
         ("p.json", lambda g: '{"results": {"100": 0, "100": 1}}', "1 keys stand there twice: '100'"),
-        ("p.json", lambda g: "[" * 100_000, "not readable as JSON"),
-        ("p.jsonl", lambda g: '{"question_id": "100", "text": "A"}\n{"quest', "line 2: not readable as JSON"),
+        ("p.json", lambda g: "[" * 100_000, "not valid JSON"),
+        ("p.jsonl", lambda g: '{"question_id": "100", "text": "A"}\n{"quest', "line 2, column 2: not valid JSON"),
         ("p.jsonl", lambda g: '{"question_id": "100", "text": 1}', "line 1: an answer is an object with"),
         ("p.jsonl", lambda g: '{"question_id": null, "text": "A"}', "line 1: question_id None is no pid"),
         (
@@ -176,7 +176,7 @@ def test_huge_files_are_refused_before_they_are_read(tmp_path, asked, given, mon
     small = write(tmp_path / "p.json", {"results": given})
     assert read_predictions(small, asked)
     huge = write(tmp_path / "h.json", {"results": given, "outputs": dict.fromkeys(given, "x" * 2**16)})
-    with pytest.raises(UserError, match="3 MB; a predictions file has at most 1 MB"):
+    with pytest.raises(UserError, match="at most 1,048,576 are read"):
         read_predictions(huge, asked)
     table = pd.DataFrame({"pid": list(given), "prediction": 0, "output": [f"{i}" + "x" * 2**16 for i in range(N_TEST)]})
     table.to_parquet(tmp_path / "h.parquet", compression="zstd")
