@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmadapter.training.batches import BUCKET, epoch_batches
+from mmadapter.training.batches import BUCKET, epoch_batches, forward_parts
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -15,6 +15,17 @@ def test_every_epoch_is_a_partition_and_depends_on_seed_and_epoch_alone(lengths,
     assert len(batches) == -(-len(lengths) // batch_size)
     assert all(1 <= len(batch) <= batch_size for batch in batches)
     assert batches == epoch_batches(lengths, batch_size, seed, epoch)
+
+
+@given(lengths, st.integers(1, 1000), st.integers(1, 5))
+def test_processes_share_a_batch_and_no_forward_is_larger_than_allowed(lengths, max_tokens, processes):
+    batch = list(range(len(lengths)))
+    shares = [forward_parts(batch, lengths, max_tokens, (process, processes)) for process in range(processes)]
+    assert sorted(index for parts in shares for part in parts for index in part) == batch
+    for parts in shares:
+        assert all(len(part) == 1 or len(part) * max(lengths[i] for i in part) <= max_tokens for part in parts)
+    sizes = [sum(map(len, parts)) for parts in shares]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_seeds_and_epochs_differ():

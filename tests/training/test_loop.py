@@ -95,7 +95,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, at):
     """In the middle of an epoch (3 steps long), at its end, and in the last one; by a real signal."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = trained(whole)
-    steps, step = [], loop._step
+    steps, step = [], loop._backward
 
     def interrupting(*arguments):
         steps.append(1)
@@ -103,7 +103,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, at):
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
-    monkeypatch.setattr(loop, "_step", interrupting)
+    monkeypatch.setattr(loop, "_backward", interrupting)
     with pytest.raises(Interrupted):
         trained(parts)
     monkeypatch.undo()

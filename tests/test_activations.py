@@ -1,0 +1,92 @@
+"""The store of what enters the first adapted layer: exact, computed once, keyed by all that decides it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmadapter.activations import stored_activations
+from mmadapter.encoding import Encoder
+from mmadapter.errors import UserError
+from mmadapter.scoring import adaption_of, answer_loss
+from mmadapter.training.loop import train
+from tests.tiny import tiny_lm, tiny_model
+from tests.training.test_loop import DATA, IMAGES, RECIPE
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path))
+    return tmp_path / "activations"
+
+
+def questions(model):
+    return Encoder(model.llm, model.form)(DATA["train"])
+
+
+def computed(model) -> list[int]:
+    """Tokens that pass the lowest layer from here on, a number a forward."""
+    seen = []
+    model.llm.layers[0].register_forward_hook(lambda _m, _i, out: seen.append(out.shape[:2].numel()))
+    return seen
+
+
+def test_a_stored_training_is_the_plain_one():
+    plain, stored = tiny_model(prompt_std=0.3), tiny_model(prompt_std=0.3)
+    train(plain, DATA, RECIPE, images=IMAGES, quiet=True)
+    train(stored, DATA, replace(RECIPE, store_activations=True), images=IMAGES, quiet=True)
+    for ours, theirs in zip(plain.adapter.parameters(), stored.adapter.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)  # Adam divides: padding is of another width
+
+
+def test_losses_and_gradients_need_no_layer_below():
+    model = tiny_model(gate=0.5)
+    batch = questions(model)
+    stored = stored_activations(model, batch, quiet=True)
+    adaption = adaption_of(model, IMAGES, batch)
+    expected = answer_loss(model, adaption, batch)
+    seen = computed(model)
+    loss = answer_loss(model, adaption, batch, stored.of(batch))
+    assert seen == []
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_computed_once_for_every_seed_and_variant(cache):
+    stored_activations(tiny_model(), questions(tiny_model()), quiet=True)
+    for other in (tiny_model(seed=1), tiny_model(text_only=True)):
+        seen = computed(other)
+        stored_activations(other, questions(other), quiet=True)
+        assert seen == []
+    assert len(list(cache.glob("*.bin"))) == 1
+
+
+def test_other_weights_layers_or_problems_are_other_activations(cache):
+    model = tiny_model()
+    stored_activations(model, questions(model), quiet=True)
+    stored_activations(model, questions(model)[1:], quiet=True)
+    stored_activations(tiny_model(adapter_layers=1), questions(model), quiet=True)
+    changed = tiny_model()
+    changed.llm.layers[0].mlp.down_proj.weight[0, 0] += 1
+    stored_activations(changed, questions(model), quiet=True)
+    assert len(list(cache.glob("*.bin"))) == 4
+
+
+def test_in_the_models_own_precision():
+    llm = tiny_lm()
+    llm.model.to(torch.bfloat16)
+    model = type(tiny_model()).build(llm, None, adapter_layers=1)
+    assert stored_activations(model, questions(model), quiet=True).of(questions(model)).dtype == torch.bfloat16
+
+
+def test_nothing_to_store_where_every_layer_is_adapted():
+    model = tiny_model(adapter_layers=3)
+    with pytest.raises(UserError, match="all layers are adapted"):
+        stored_activations(model, questions(model), quiet=True)
+
+
+def test_a_full_disk_is_told_before_the_work(monkeypatch, cache):
+    model = tiny_model()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(UserError, match=r"the activations take 0\.0 GB, 0\.0 are free"):
+        stored_activations(model, questions(model), quiet=True)
+    assert not list(cache.glob("*.bin*"))
