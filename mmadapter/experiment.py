@@ -1,15 +1,19 @@
 """From a configuration to a run's folder: data, features, training, answers, table.
 
 RUN/config.yaml, table.json, README.md        what was run, and the table of its variants
+RUN/ceiling.parquet                           of the demo: the answers of its last row
 RUN/multimodal/, RUN/text/                    each complete: config.yaml, adapter.safetensors,
     adapter_config.json, predictions.parquet, attention.json, metrics.json, log.jsonl,
-    checkpoint.safetensors, README.md
+    checkpoint.safetensors and the one before it, README.md
+
+A run that is killed goes on where it was; everything it computed is in the feature store or in its folder.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
@@ -22,7 +26,7 @@ from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predict
 from mmadapter.evaluation.render import render
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
-from mmadapter.files import write_text, write_whole
+from mmadapter.files import sole_writer, write_text
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
@@ -44,15 +48,31 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
         Interrupted: Ctrl-C or SIGTERM; the same configuration with `resume` goes on.
     """
     folder = config.output_dir
-    if (folder / CONFIG_FILE).exists() and not config.resume:
-        raise UserError(f"{folder}: holds a run already: --resume goes on with it, --output-dir names another folder")
+    _check_unused(folder, config.resume)
     device = resolve_device(config.device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data[config.split]  # an unknown split is told before hours are spent
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
-    config = replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False)
+    resumed, config = (
+        config.resume,
+        replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False),
+    )
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
-    images = None
+    with sole_writer(folder):
+        _check_unused(folder, resumed)  # another process may just have begun it
+        return _run(config, llm, models, data, quiet=quiet)
+
+
+def _check_unused(folder: Path, resume: bool) -> None:
+    if (folder / CONFIG_FILE).exists() and not resume:
+        raise UserError(f"{folder}: holds a run already: --resume goes on with it, --output-dir names another folder")
+
+
+def _run(
+    config: RunConfig, llm: LanguageModel, models: dict[str, MultimodalAdapter], data: Dataset, *, quiet: bool
+) -> ResultTable:
+    """All of a run that takes time, in its folder."""
+    folder, images = config.output_dir, None
     if "multimodal" in models:
         tower, form = models["multimodal"].tower, config.part(InputFormat)
         images, data = question_images(tower, data, form, on_error=config.on_error, quiet=quiet)
@@ -63,7 +83,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     write_text(settings, config_yaml(config))
     systems = [_run_variant(replace(config, variant=name), models[name], data, images, quiet) for name in models]
     if config.dataset == "demo":
-        systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), quiet=quiet))
+        systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), folder / "ceiling.parquet", quiet))
     title = f"{config.dataset} {config.split}" + (f", {len(data.skipped)} skipped" if data.skipped else "")
     table = result_table(systems, question_frame(data[config.split]), title=title)
     write_text(folder / "table.json", render(table, "json"))
@@ -105,9 +125,8 @@ def _run_variant(
         quiet=quiet,
     )
     asked = data[config.split]
-    answers = predict(model, asked, scoring=config.scoring, images=images, quiet=quiet)
     file = folder / "predictions.parquet"
-    write_whole(file, answers.to_parquet)
+    answers = predict(model, asked, scoring=config.scoring, images=images, file=file, quiet=quiet)
     write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
@@ -124,9 +143,9 @@ def _run_variant(
     return system
 
 
-def _ceiling(llm: LanguageModel, data: Dataset, form: InputFormat, *, quiet: bool) -> Predictions:
+def _ceiling(llm: LanguageModel, data: Dataset, form: InputFormat, file: Path, quiet: bool) -> Predictions:
     """What the frozen model answers where the true caption stands in the hint: no adapter can carry more."""
     frozen = MultimodalAdapter.build(llm, None, adapter_layers=1, form=form)  # its gate is 0
     told = {pid: replace(p, hint=" ".join(filter(None, (p.caption, p.hint)))) for pid, p in data.problems.items()}
-    answers = predict(frozen, replace(data, problems=told), quiet=quiet)
+    answers = predict(frozen, replace(data, problems=told), file=file, title="answering, ceiling", quiet=quiet)
     return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")

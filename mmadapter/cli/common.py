@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,7 +31,8 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
         debug: show the traceback of whatever goes wrong.
     """
     try:
-        code = body() or 0
+        with _sigterm_interrupts():
+            code = body() or 0
         sys.stdout.flush()  # here, so that a closed pipe is noticed here
         return code
     except BrokenPipeError:  # as in `... | head`: nobody reads any more, and nothing is wrong
@@ -46,8 +49,27 @@ def _told(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted; the same command goes on from here"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}\n  --debug shows where"
     return f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where"
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A batch system's request to end is a Ctrl-C: what is under way is left in order, and the user is told."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command_parser(name: str, description: str, **settings: object) -> ArgumentParser:

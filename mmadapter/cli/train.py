@@ -30,21 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: Sequence[str] | None) -> int:
     parser = _parser()
     config, args = _configuration(parser, argv)
-    from mmadapter.settings import config_yaml
+    from mmadapter.settings import CONFIG_FILE, config_yaml
 
     if args.print_config:
         print(config_yaml(config), end="")
         return 0
     from mmadapter.evaluation.render import render
     from mmadapter.experiment import run_experiment
-    from mmadapter.training.loop import Interrupted
 
     try:
         table = run_experiment(config, quiet=args.quiet)
-    except Interrupted:
-        command = f"{NAME} --resume --output-dir {config.output_dir}"
-        print(f"{NAME}: interrupted; `{command}` goes on from here", file=sys.stderr)
-        return 1
+    except KeyboardInterrupt as error:
+        begun = (config.output_dir / CONFIG_FILE).exists()  # not before all images are encoded
+        command = f"`{NAME} --resume --output-dir {config.output_dir}`" if begun else "the same command"
+        raise KeyboardInterrupt(f"interrupted; {command} goes on from here") from error
     sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
     print(f"Run: {config.output_dir}")
     return 0

@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -49,8 +50,7 @@ def control_answers(
     *,
     scoring: Literal["likelihood", "generate"] = "likelihood",
     seed: int = 0,
-    done: pd.DataFrame | None = None,
-    keep: Callable[[pd.DataFrame], None] | None = None,
+    folder: Path | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """What a model answers under every condition.
@@ -62,8 +62,7 @@ def control_answers(
     Args:
         answers: the model's predictions of `data` as it stands, with the same scoring: rotation 0.
         seed: of the shuffled images.
-        done: what an interrupted call had kept; its conditions are not asked again.
-        keep: gets the records after each condition.
+        folder: where the answers under each condition are kept: an interrupted call goes on after the last batch.
 
     Returns:
         A row an answer: `condition` (one of `controls.CONDITIONS`, or `rotation N`), `pid`, `prediction` and
@@ -74,17 +73,13 @@ def control_answers(
     """
     turns = {ROTATION.format(turn): turn for turn in range(1, max((len(p.choices) for p in data), default=0))}
     changed = _image_conditions(data, model.form, seed) | {name: rotated(data, turn) for name, turn in turns.items()}
-    records = _records(ROTATION.format(0), answers) if done is None else done
+    records = [_records(ROTATION.format(0), answers)]
     for condition, asked in changed.items():
-        if condition in set(records["condition"]):
-            continue
+        file = folder / f"{condition}.parquet" if folder is not None else None
         title = LABELS.get(condition, f"options, {condition}")
-        found = predict(model, asked, scoring=scoring, title=title, quiet=quiet)
-        found = turned_back(found, asked, turns.get(condition, 0))
-        records = pd.concat([records, _records(condition, found)], ignore_index=True)
-        if keep is not None:
-            keep(records)
-    return records
+        found = predict(model, asked, scoring=scoring, file=file, title=title, quiet=quiet)
+        records.append(_records(condition, turned_back(found, asked, turns.get(condition, 0))))
+    return pd.concat(records, ignore_index=True)
 
 
 def _image_conditions(data: Dataset, form: InputFormat, seed: int) -> dict[str, Dataset]:

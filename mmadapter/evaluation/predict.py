@@ -1,16 +1,27 @@
-"""A model's answers to a data set's questions: the one place of evaluation that runs a model."""
+"""A model's answers to a data set's questions: the one place of evaluation that runs a model.
+
+What is answered is kept, batch by batch, so that a killed evaluation goes on where it was. Batches depend on the
+questions alone: the answers are those of an evaluation that was not killed, to the last bit.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 import torch
 
 from mmadapter.encoding import Encoded, Encoder
-from mmadapter.evaluation.predictions import DEFAULT_RULE, predictions_frame
+from mmadapter.errors import UserError
+from mmadapter.evaluation.predictions import COLUMNS, DEFAULT_RULE, predictions_frame
 from mmadapter.evaluation.rules import RULES, Parsed
 from mmadapter.features import QuestionImages, question_images
+from mmadapter.files import told_write_errors, write_text, write_whole
 from mmadapter.model import MultimodalAdapter
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset, Problem
@@ -20,6 +31,9 @@ from mmadapter.scoring import adaption_of, greedy_answers, length_batches, optio
 LETTER_TOKENS = 16
 """Generated at most for "The answer is (C)."."""
 
+KEY = "answers_of"
+"""In the attributes of a stored frame: hash of what decides the answers."""
+
 
 def predict(
     model: MultimodalAdapter,
@@ -27,6 +41,7 @@ def predict(
     *,
     scoring: Literal["likelihood", "generate"] = "likelihood",
     images: QuestionImages | None = None,
+    file: Path | None = None,
     title: str = "answering",
     quiet: bool = False,
 ) -> pd.DataFrame:
@@ -38,6 +53,8 @@ def predict(
 
     Args:
         images: features of the data's images, if they are at hand; a text-only adapter needs none.
+        file: a parquet file for the answers. Those of the same model to the same questions are read from it; until all
+            are there, the batches that are answered lie beside it, and an interrupted call goes on after them.
         title: of the progress bar.
 
     Returns:
@@ -45,16 +62,25 @@ def predict(
         truncated (`evaluation.predictions.COLUMNS`).
 
     Raises:
-        UserError: a broken image, or a question too long for the model.
+        UserError: a broken image, a question too long for the model, or `file` cannot be written.
     """
     if images is None and not model.adapter.text_only:
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
-    rows: list[dict] = [{}] * len(questions)
+    batches = list(length_batches(questions))
+    journal = None
+    if file is not None:
+        key = _key(model, questions, batches, images, scoring)
+        if (stored := _stored(file, key)) is not None:
+            unfinished(file).unlink(missing_ok=True)  # killed after its last answer
+            return stored
+        journal = _Journal(unfinished(file), key)
+    rows: dict[int, dict] = journal.read() if journal is not None else {}
     with torch.inference_mode(), progress_bar(title, len(questions), quiet=quiet) as update:
-        done = 0
-        for indices in length_batches(questions):
+        for indices in batches:
+            if indices[0] in rows:
+                continue
             batch = [questions[index] for index in indices]
             adaption = adaption_of(model, images, batch)
             if scoring == "likelihood":
@@ -65,19 +91,99 @@ def predict(
                     _read(output, problems[index], model.form.answer)
                     for index, output in zip(indices, outputs, strict=True)
                 ]
-            for index, answer in zip(indices, answers, strict=True):
-                rows[index] = answer
-            done += len(batch)
-            update(done)
-    return predictions_frame(
+            answered = dict(zip(indices, answers, strict=True))
+            if journal is not None:
+                journal.add(answered)
+            rows |= answered
+            update(len(rows))
+    ordered = [rows[index] for index in range(len(questions))]
+    frame = predictions_frame(
         [question.pid for question in questions],
-        prediction=[row["prediction"] for row in rows],
-        output=[row.get("output") for row in rows],
-        unparsed=[row.get("unparsed") for row in rows],
-        probabilities=[row.get("probabilities") for row in rows],
+        prediction=[row["prediction"] for row in ordered],
+        output=[row.get("output") for row in ordered],
+        unparsed=[row.get("unparsed") for row in ordered],
+        probabilities=[row.get("probabilities") for row in ordered],
         prompt_tokens=[len(question.prompt) for question in questions],
         truncated=[question.truncated for question in questions],
     )
+    if file is not None:
+        frame.attrs[KEY] = key
+        write_whole(file, frame.to_parquet)
+        unfinished(file).unlink()
+    return frame
+
+
+def unfinished(file: Path) -> Path:
+    """Where the answers lie until all of them can be written to `file`."""
+    return file.with_name(f"{file.stem}-unfinished.jsonl")
+
+
+def _key(
+    model: MultimodalAdapter,
+    questions: Sequence[Encoded],
+    batches: Sequence[Sequence[int]],
+    images: QuestionImages | None,
+    scoring: str,
+) -> str:
+    """Hash of what decides the answers: the models, the tokens, the images, and which of them share a batch."""
+    llm = model.llm.model
+    told = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for question in questions:
+        digest.update(json.dumps([question.pid, question.prompt, question.options]).encode())
+    for name, tensor in sorted(model.adapter.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    if not model.adapter.text_only:
+        features, has_image = images.of([question.pid for question in questions])
+        digest.update(features.numpy())
+        digest.update(has_image.numpy())
+    return digest.hexdigest()
+
+
+def _stored(file: Path, key: str) -> pd.DataFrame | None:
+    """The answers in a file, if they are these; those of another model, and a damaged file, are none."""
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError):  # pyarrow's errors of a damaged file among them
+        return None
+    if frame.attrs.get(KEY) != key:
+        return None
+    frame["probabilities"] = [None if found is None else found.tolist() for found in frame["probabilities"]]
+    return frame.astype(COLUMNS)
+
+
+class _Journal:
+    """Answered batches, a JSON object a line: `{index: answer}`; the first line says whose answers they are."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path, self._key = path, key
+
+    def read(self) -> dict[int, dict]:
+        """By index; what another model or other questions left there is thrown away.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        rows: dict[int, dict] = {}
+        kept = head = json.dumps({KEY: self._key}) + "\n"
+        if self._path.exists():
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            for line in lines[1:] if lines[:1] == [head.encode()] else ():
+                if not line.endswith(b"\n"):  # killed while it was written
+                    break
+                try:
+                    rows |= {int(index): row for index, row in json.loads(line).items()}
+                except (ValueError, AttributeError) as error:
+                    raise UserError(f"{self._path}: damaged ({error})\n  delete it: all is asked again") from error
+                kept += line.decode()
+        write_text(self._path, kept)
+        return rows
+
+    def add(self, rows: dict[int, dict]) -> None:
+        """Keep a batch."""
+        with told_write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows) + "\n")
 
 
 def _most_likely(score: torch.Tensor) -> dict:

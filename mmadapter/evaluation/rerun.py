@@ -5,6 +5,7 @@ What they answer is stored in the run and read from there; nothing here is done 
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import torch
 from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
-from mmadapter.evaluation.controls import stored_controls
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.predictions import run_settings
 from mmadapter.features import question_images
-from mmadapter.files import write_whole
+from mmadapter.files import sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset
+from mmadapter.settings import CONFIG_FILE
 from mmadapter.vision.towers import load_tower
 
 
@@ -60,19 +61,19 @@ def store_predictions(file: Path, data: Dataset, *, scoring: str, on_error: str,
     Raises:
         UserError: as `load_variant`; a broken image, or a question too long for the model.
     """
-    model = load_variant(file.parent)
-    images = None
-    if not model.adapter.text_only:
-        images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
-    title = f"{file.parent.name}, answering"
-    answers = predict(model, data, scoring=scoring, images=images, title=title, quiet=quiet)
-    write_whole(file, answers.to_parquet)
+    with sole_writer(_run_of(file.parent)):
+        model = load_variant(file.parent)
+        images = None
+        if not model.adapter.text_only:
+            images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
+        title = f"{file.parent.name}, answering"
+        predict(model, data, scoring=scoring, images=images, file=file, title=title, quiet=quiet)
 
 
 def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: str, quiet: bool) -> pd.DataFrame:
     """Asks the variant in whose folder `file` is to lie under every condition; returns the records.
 
-    An interrupted call goes on after the last condition that it finished.
+    An interrupted call goes on after the last batch that it finished.
 
     Args:
         answers: its predictions of `data` with the same scoring.
@@ -80,16 +81,15 @@ def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring:
     Raises:
         UserError: as `load_variant` and `conditions.control_answers`.
     """
-    unfinished = file.with_name(f"{file.stem}-unfinished.parquet")
-    records = control_answers(
-        load_variant(file.parent),
-        data,
-        answers,
-        scoring=scoring,
-        done=stored_controls(unfinished, answers),
-        keep=lambda records: write_whole(unfinished, records.to_parquet),
-        quiet=quiet,
-    )
-    write_whole(file, records.to_parquet)
-    unfinished.unlink(missing_ok=True)
+    unfinished = file.with_name(f"{file.stem}-unfinished")
+    with sole_writer(_run_of(file.parent)):
+        model = load_variant(file.parent)
+        records = control_answers(model, data, answers, scoring=scoring, folder=unfinished, quiet=quiet)
+        write_whole(file, records.to_parquet)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return records
+
+
+def _run_of(variant: Path) -> Path:
+    """The folder whose one writer may write a variant's: its run's, or its own where it was taken out of it."""
+    return variant.parent if (variant.parent / CONFIG_FILE).is_file() else variant

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,12 @@ import torch
 
 from mmadapter.cli import errors
 from mmadapter.cli.eval import main
-from mmadapter.evaluation import conditions, rerun
+from mmadapter.evaluation import predict as predict_module
+from mmadapter.evaluation import rerun
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.rerun import load_variant
 from mmadapter.scienceqa.load import load_dataset
+from mmadapter.scoring import length_batches
 from mmadapter.settings import read_settings
 
 VARIANTS = ("multimodal", "text")
@@ -145,27 +148,99 @@ def test_controls_of_other_answers_are_not_taken_for_these(run, capsys, monkeypa
     assert json.loads((run / "text" / "controls.json").read_text())["order"] == order
 
 
-def test_interrupted_controls_go_on_where_they_were(run, capsys, monkeypatch):
+@pytest.fixture
+def batches(monkeypatch):
+    """Small batches; those that are answered, each as its pids. Answering stops once, before the batch of `stop_at`."""
+    asked, answer = Asked(), predict_module.option_log_likelihoods
+
+    def counting(model, adaption, batch):
+        if len(asked) == asked.stop_at:
+            asked.stop_at = None
+            raise KeyboardInterrupt
+        asked.append([question.pid for question in batch])
+        return answer(model, adaption, batch)
+
+    monkeypatch.setattr(predict_module, "option_log_likelihoods", counting)
+    monkeypatch.setattr(predict_module, "length_batches", partial(length_batches, max_tokens=300))
+    return asked
+
+
+class Asked(list):
+    stop_at: int | None = None
+
+
+def test_an_interrupted_evaluation_asks_no_question_twice_and_ends_bit_identical(run, capsys, batches):
+    printed(capsys, run / "text", "--split", "val")
+    file = run / "text" / "predictions-val.parquet"
+    expected, whole = file.read_bytes(), list(batches)
+    file.unlink()
+    for stop_at in range(1, len(whole), 2):
+        batches.clear()
+        batches.stop_at = stop_at
+        assert main([str(run / "text"), "--split", "val", "--quiet"]) == 1
+        assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+        with (run / "text" / "predictions-val-unfinished.jsonl").open("a") as journal:
+            journal.write('{"3": {"predic')  # killed while it wrote
+        printed(capsys, run / "text", "--split", "val")
+        assert batches == whole
+        assert file.read_bytes() == expected
+        file.unlink()
+        assert not list(run.rglob("*unfinished*"))
+
+
+def test_answers_of_another_adapter_are_not_gone_on_with(run, capsys, batches):
+    batches.stop_at = 1
+    assert main([str(run / "text"), "--split", "val", "--quiet"]) == 1
+    capsys.readouterr()
+    model = load_variant(run / "text")
+    with torch.no_grad():
+        model.adapter.gates.add_(1e-6)
+    model.save_pretrained(run / "text")
+    first = batches[0]
+    printed(capsys, run / "text", "--split", "val")
+    assert batches.count(first) == 2
+
+
+def test_a_damaged_journal_is_named(run, capsys, batches):
+    batches.stop_at = 2
+    assert main([str(run / "text"), "--split", "val", "--quiet"]) == 1
+    journal = run / "text" / "predictions-val-unfinished.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"prediction", b"\0", 1))
+    capsys.readouterr()
+    assert main([str(run / "text"), "--split", "val", "--quiet"]) == 2
+    assert f"{journal}: damaged" in capsys.readouterr().err
+
+
+def test_interrupted_controls_go_on_where_they_were(run, capsys, batches):
     expected = printed(capsys, run / "text", "--controls")["controls"]
-    records = pd.read_parquet(run / "text" / "controls.parquet")
+    records, whole = pd.read_parquet(run / "text" / "controls.parquet"), list(batches)
     for file in (run / "text").glob("controls*"):
         file.unlink()
-    titles = []
-
-    def interrupted(*args, title, **settings):
-        titles.append(title)
-        if title == "no image" and titles.count(title) == 1:
-            raise KeyboardInterrupt
-        return predict(*args, title=title, **settings)
-
-    monkeypatch.setattr(conditions, "predict", interrupted)
+    batches.clear()
+    batches.stop_at = len(whole) // 2
     assert main([str(run / "text"), "--controls", "--quiet"]) == 1
     capsys.readouterr()
     assert not (run / "text" / "controls.parquet").exists()
     assert printed(capsys, run / "text", "--controls")["controls"] == expected
-    assert titles == ["true image", "blank image", "shuffled image", *["no image"] * 2, "options, rotation 1"]
+    assert batches == whole
     pd.testing.assert_frame_equal(pd.read_parquet(run / "text" / "controls.parquet"), records)
     assert {file.name for file in (run / "text").glob("controls*")} == {"controls.parquet", "controls.json"}
+
+
+def test_a_run_that_is_written_by_another_process_is_left_alone(run, capsys):
+    script = (
+        "import sys; from pathlib import Path; from mmadapter.files import sole_writer\n"
+        "with sole_writer(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        for target in (run, run / "text"):
+            assert main([str(target), "--split", "val", "--quiet"]) == 2
+            assert f"{run}: process {other.pid} on " in capsys.readouterr().err
+        printed(capsys, run)  # what is stored can be read all the same
+        other.stdin.close()
+    printed(capsys, run, "--split", "val")
 
 
 def test_a_broken_image_is_left_out_for_both_variants_where_the_run_skips(run, colour_run, tmp_path, capsys):

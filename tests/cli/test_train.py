@@ -20,6 +20,7 @@ from mmadapter.demo import write_demo
 SIZES = {"train": 60, "val": 30, "test": 60}
 VARIANT_FILES = {
     *("README.md", "adapter.safetensors", "adapter_config.json", "attention.json", "checkpoint.safetensors"),
+    "checkpoint.previous.safetensors",
     *("config.yaml", "log.jsonl", "metrics.json", "predictions.parquet"),
 }
 
@@ -45,7 +46,8 @@ def run(data, tmp_path_factory) -> Path:
 
 
 def test_a_run_directory_is_complete(run):
-    assert {path.name for path in run.iterdir()} == {"README.md", "config.yaml", "multimodal", "table.json", "text"}
+    files = {".lock", "README.md", "ceiling.parquet", "config.yaml", "multimodal", "table.json", "text"}
+    assert {path.name for path in run.iterdir()} == files
     for variant in ("multimodal", "text"):
         assert {path.name for path in (run / variant).iterdir()} == VARIANT_FILES
         frame = pd.read_parquet(run / variant / "predictions.parquet")
