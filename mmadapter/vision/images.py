@@ -11,8 +11,11 @@ from mmadapter.errors import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """What is decoded; Pillow's other readers are old, rare, or start other programs."""
 
-MAX_PIXELS = 1 << 26
-"""67 megapixels, 256 MiB as RGBA: more is refused from the header, before a pixel is decoded."""
+MAX_PIXELS = 1 << 24
+"""16.8 megapixels, 64 MiB as RGBA: more is refused from the header, before a pixel is decoded. ScienceQA's largest
+picture has 0.5; at this size none takes a second."""
+MAX_ASPECT = 64
+"""Longer side to shorter one, 10 in ScienceQA: resized to its shorter side, a line of pixels would fill the memory."""
 
 
 @runtime_checkable
@@ -42,11 +45,12 @@ def decode_rgb(data: bytes, where: str) -> Image.Image:
         where: what a message calls it.
 
     Raises:
-        UserError: truncated, corrupt, of another format, or larger than `MAX_PIXELS`.
+        UserError: truncated, corrupt, of another format, larger than `MAX_PIXELS` or narrower than `MAX_ASPECT`.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height <= MAX_PIXELS:
+        fits = image.width * image.height <= MAX_PIXELS
+        if fits and max(image.size) <= MAX_ASPECT * min(image.size):
             return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:  # Pillow's own limit, higher than ours
         raise UserError(_too_large(where, str(error))) from error
@@ -57,7 +61,10 @@ def decode_rgb(data: bytes, where: str) -> Image.Image:
             f"{where}: not a readable image ({error or type(error).__name__}; {len(data)} bytes)\n"
             f"  it must be a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
         ) from error
-    raise UserError(_too_large(where, f"{image.width} x {image.height} pixels"))
+    size = f"{image.width} x {image.height} pixels"
+    if fits:
+        raise UserError(f"{where}: the image is too narrow ({size}); at most {MAX_ASPECT} to 1 is decoded: crop it")
+    raise UserError(_too_large(where, size))
 
 
 def _too_large(where: str, size: str) -> str:

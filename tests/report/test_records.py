@@ -21,7 +21,7 @@ def system(case, tmp_path):
 
 
 def test_the_training_log(system, tmp_path):
-    log = TrainingLog(tmp_path, 0)
+    log = TrainingLog(tmp_path, 0, 0)
     for step in range(1, 1001):
         log.step(step, loss=float(step), learning_rate=1e-3, gradient_norm=1.0)
         if step % 500 == 0:

@@ -111,3 +111,10 @@ def png_header(width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_before_it_is_decoded(width, height):
     with pytest.raises(UserError, match=r"bomb\.png: the image is too large"):
         decode_rgb(png_header(width, height), "bomb.png")
+
+
+def test_a_line_of_pixels_is_refused():
+    """Resized to a shorter side of 224 pixels, it would take 22 gigabytes."""
+    with pytest.raises(UserError, match=r"line\.png: the image is too narrow \(1 x 150000 pixels\); at most 64 to 1"):
+        decode_rgb(encoded(Image.new("L", (1, 150_000))), "line.png")
+    assert decode_rgb(encoded(Image.new("L", (64, 1))), "line.png").size == (64, 1)
