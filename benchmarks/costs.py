@@ -1,0 +1,119 @@
+"""What mmadapter's own training step and scoring cost as one size of the work changes.
+
+    python -m benchmarks.costs --size small --vocabulary 1000
+
+One at a time: sequence length, batch size, K, L, and how many questions of a batch have an image. All sequences of a
+step have the same length, so the numbers are those of the work itself, without padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from transformers import LlamaForCausalLM
+
+from benchmarks.command import command
+from benchmarks.contenders import LEARNING_RATE
+from benchmarks.measure import Quartiles, Table, alternate, publish, rates, ratios
+from benchmarks.workload import LETTER_LEAD, SIZES, Settings, Shape, adapted, backbone, encoded
+from mmadapter.encoding import Encoded
+from mmadapter.features import QuestionImages
+from mmadapter.scoring import adaption_of, answer_loss, option_log_likelihoods
+
+LENGTHS = (32, 64, 128, 256, 512)
+BATCHES = (1, 2, 4, 8, 16, 32)
+ADAPTER_LENGTHS = (1, 10, 30, 100)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One step."""
+
+    settings: Settings
+    length: int
+    """Of each prompt, in tokens."""
+    with_image: int = 0
+    """Questions of the batch that have an image; the adapter is text-only where no case of a table has one."""
+    text_only: bool = True
+
+
+def cases(settings: Settings, length: int) -> Iterator[tuple[str, dict[int, Case]]]:
+    """By what changes: its values and the step of each. The rest stays: a mean prompt, the settings' batch, K, L."""
+    layers = SIZES[settings.size].layers
+    shares = sorted({0, 1, settings.batch // 2, settings.batch})
+    yield "prompt tokens", {value: Case(settings, value) for value in LENGTHS}
+    yield "batch size", {value: Case(replace(settings, batch=value), length) for value in BATCHES}
+    yield (
+        "K, adaption prompts",
+        {value: Case(replace(settings, adapter_len=value), length) for value in ADAPTER_LENGTHS},
+    )
+    yield (
+        "L, adapted layers",
+        {
+            value: Case(replace(settings, adapter_layers=value), length)
+            for value in sorted({1, *(max(1, layers * part // 4) for part in (1, 2, 3, 4))})
+        },
+    )
+    yield (
+        "questions with an image",
+        {value: Case(settings, length, with_image=value, text_only=False) for value in shares},
+    )
+
+
+def main(settings: Settings) -> None:
+    """One table for each size of the work."""
+    model = backbone(settings)
+    tables = []
+    for axis, steps in cases(settings, length=72):
+        works: dict[str, Callable[[], object]] = {}
+        for value, case in steps.items():
+            works[f"train {value}"], works[f"score {value}"] = _works(case, model)
+        spent = alternate(works, rounds=settings.rounds, seconds=settings.seconds, synchronise=settings.synchronise)
+        first = next(iter(steps))
+        rows = [
+            {
+                axis: str(value),
+                "training step ms": Quartiles.of([1000 * second for second in spent[f"train {value}"]]),
+                "tokens/s": rates(case.settings.batch * case.length, spent[f"train {value}"]),
+                f"over that of {first}": ratios(spent[f"train {value}"], spent[f"train {first}"]),
+                "scoring ms": Quartiles.of([1000 * second for second in spent[f"score {value}"]]),
+                f"over that of {first} ": ratios(spent[f"score {value}"], spent[f"score {first}"]),
+            }
+            for value, case in steps.items()
+        ]
+        tables.append(Table(f"{axis}, {settings.size}, vocabulary {settings.vocabulary:,}", rows))
+    workload = {"prompt tokens": 72, "options": 4, "rounds": settings.rounds}
+    publish("costs", settings, workload, tables)
+
+
+def _works(case: Case, model: LlamaForCausalLM) -> tuple[Callable[[], object], Callable[[], object]]:
+    settings = case.settings
+    ours = adapted(settings, model, text_only=case.text_only)
+    random = np.random.default_rng(settings.seed)
+    shape = Shape(case.length, LETTER_LEAD, (1,) * 4)
+    batch: list[Encoded] = [
+        encoded(str(pid), shape, "letter", settings.vocabulary, random) for pid in range(settings.batch)
+    ]
+    width = sum(SIZES[settings.size].features)
+    seen = QuestionImages(torch.randn(case.with_image, width), {str(row): row for row in range(case.with_image)})
+    optimizer = torch.optim.AdamW(ours.adapter.parameters(), lr=LEARNING_RATE)
+
+    def train() -> float:
+        loss = answer_loss(ours, adaption_of(ours, seen, batch), batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    @torch.no_grad()
+    def score() -> object:
+        return option_log_likelihoods(ours, adaption_of(ours, seen, batch), batch)
+
+    return train, score
+
+
+if __name__ == "__main__":
+    command(main, Settings)

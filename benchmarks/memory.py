@@ -1,0 +1,109 @@
+"""Peak memory of a training epoch, each contender in a process of its own.
+
+    python -m benchmarks.memory --size small --vocabulary 32000 --questions 64 --rounds 3
+
+`beyond the model` is the peak less what the process held with the frozen weights loaded and PyTorch warm: adapter,
+optimiser, activations, logits and the kernels' own space. On a CPU it is resident memory (Linux only), on a GPU what
+PyTorch's allocator gave out.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.command import command
+from benchmarks.measure import Quartiles, Table, publish, ratios
+from benchmarks.workload import Settings, questions, real_tokens
+from mmadapter.errors import UserError
+
+MIB = 2**20
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PEER = "PEFT"
+
+
+class Memory(NamedTuple):
+    """Of one process, in bytes."""
+
+    model: int
+    at_rest: int
+    peak: int
+
+
+def main(settings: Settings) -> None:
+    """The table."""
+    from benchmarks.contenders import possible
+
+    if not settings.device.startswith("cuda") and not CLEAR.exists():
+        raise UserError("peak memory on a CPU is read from Linux's /proc, which is not here")
+    asked, source = questions(settings)
+    builders = possible(settings)
+    found: dict[str, list[Memory]] = {name: [] for name in builders}
+    for _ in range(settings.rounds):
+        for name in builders:
+            found[name].append(in_a_process(peak_memory, settings, name))
+    beyond = {name: [memory.peak - memory.at_rest for memory in memories] for name, memories in found.items()}
+    rows = [
+        {
+            "contender": name,
+            "model MiB": memories[0].model / MIB,
+            "at rest MiB": Quartiles.of([memory.at_rest / MIB for memory in memories]),
+            "beyond the model MiB": Quartiles.of([own / MIB for own in beyond[name]]),
+            f"of {PEER}'s": ratios(beyond[name], beyond[PEER]),
+        }
+        for name, memories in found.items()
+    ]
+    longest = max(len(question.prompt) + len(question.target) for question in asked)
+    workload = {
+        "lengths": source,
+        "questions": len(asked),
+        "real tokens": real_tokens(asked),
+        "longest": longest,
+        "rounds": settings.rounds,
+    }
+    title = f"peak memory of training, {settings.size}, vocabulary {settings.vocabulary:,}, batch {settings.batch}"
+    publish("memory", settings, workload, [Table(title, rows)])
+
+
+def in_a_process(function: Callable, *arguments: object) -> object:
+    """The result of a function in a fresh interpreter that ends with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_memory(settings: Settings, name: str) -> Memory:
+    """Of one epoch of a contender in this process."""
+    import torch
+
+    from benchmarks.contenders import LEARNING_RATE, TRAINING
+    from benchmarks.workload import backbone
+
+    model = backbone(settings)
+    asked, _ = questions(settings)
+    warm = model.model.layers[0].mlp(torch.ones(8, model.config.hidden_size, dtype=model.dtype, device=model.device))
+    torch.autograd.grad(warm.requires_grad_().square().sum(), warm)
+    gc.collect()
+    on_gpu = settings.device.startswith("cuda")
+    if on_gpu:
+        settings.synchronise()
+        torch.cuda.reset_peak_memory_stats(settings.device)
+        at_rest = torch.cuda.memory_allocated(settings.device)
+    else:
+        CLEAR.write_text("5")  # the peak starts anew
+        at_rest = _resident("VmRSS")
+    TRAINING[name](settings, model, asked, LEARNING_RATE).epoch()
+    peak = torch.cuda.max_memory_allocated(settings.device) if on_gpu else _resident("VmHWM")
+    return Memory(sum(weight.nbytes for weight in model.parameters()), at_rest, peak)
+
+
+def _resident(field: str) -> int:
+    return int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
+
+
+if __name__ == "__main__":
+    command(main, Settings)
