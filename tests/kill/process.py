@@ -1,0 +1,74 @@
+"""A training command as a process of its own that starts at once: forked from a server that has imported it all."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment", "open_clip", "torchvision"])
+
+
+def start(folder: Path, *arguments: str, rename: int | None = None) -> ForkServerProcess:
+    """`mmadapter-train` with everything in `folder`: `data/`, `cache/`, `run/`.
+
+    Args:
+        rename: the process kills itself at this renaming of a file (from 0): at an even one's half before it is done,
+            else after it.
+    """
+    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename))
+    process.start()
+    return process
+
+
+def _train(folder: Path, arguments: tuple[str, ...], rename: int | None) -> None:
+    import torch
+
+    from mmadapter.cli.train import main
+
+    os.environ["MMADAPTER_CACHE"] = str(folder / "cache")
+    torch.set_num_threads(1)
+    if rename is not None:
+        os.replace = _killing(os.replace, rename)
+    sys.exit(main(["--output-dir", str(folder / "run"), "--quiet", *arguments]))
+
+
+def _killing(replace: Callable[..., None], last: int) -> Callable[..., None]:
+    count = 0
+
+    def replacing(*arguments: object) -> None:
+        nonlocal count
+        if count == last and last % 2 == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*arguments)
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    return replacing
+
+
+def written_since(path: Path, then: int) -> bool:
+    """Whether a file was written after a time (nanoseconds since the epoch)."""
+    try:
+        return path.stat().st_mtime_ns > then
+    except FileNotFoundError:
+        return False
+
+
+def killed(process: ForkServerProcess, folder: Path, pattern: str, seconds: float) -> bool:
+    """Kills a process some seconds after it began to write one of its files. Returns whether it still lived."""
+    began, due = time.time_ns(), None
+    while process.is_alive():
+        if due is None and any(written_since(path, began) for path in folder.glob(pattern)):
+            due = time.monotonic() + seconds
+        if due is not None and time.monotonic() >= due:
+            process.kill()
+            break
+        time.sleep(0.0005)
+    process.join()
+    return process.exitcode == -signal.SIGKILL
