@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
@@ -23,6 +30,9 @@ from mmadapter.errors import UserError
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
 from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
+
+MAX_LAYERS = 1024
+"""Of a language model; LLaMA-3.1-405B has 126."""
 
 _ARCHITECTURE = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
@@ -61,12 +71,19 @@ class LanguageModel:
         return first if first == [self.tokenizer.bos_token_id] else []
 
 
-def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
+def load_llm(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    compile_layers: bool = False,
+) -> LanguageModel:
     """Load a frozen decoder of transformers through its own classes.
 
     Args:
         name: an embedded model (`tiny-llama`), a folder in Hugging Face form, a `.gguf` file (de-quantised), or
             a hub id. `HuggingFaceTB/SmolLM2-135M-Instruct` is taken from where `mmadapter.weights` finds it.
+        compile_layers: fuse each layer's small operations with torch.compile, at its first forwards.
 
     Raises:
         UserError: nothing there, no network, or an architecture the adapter does not know.
@@ -77,9 +94,12 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
         source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
         unpacked = GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
     transformers_logging.disable_progress_bar()
-    try:
-        with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
-            tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+    with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
+        tokenizer = load_tokenizer(name, source)
+        with _told(name):
+            depth = AutoConfig.from_pretrained(**source, trust_remote_code=False).num_hidden_layers
+            if depth > MAX_LAYERS:  # each takes milliseconds, weights or not
+                raise ValueError(f"it claims {depth:,} layers, at most {MAX_LAYERS:,} are built")
             model, loading = AutoModelForCausalLM.from_pretrained(
                 **source,
                 trust_remote_code=False,
@@ -89,8 +109,6 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
                 quantization_config=unpacked,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"--llm {name}: cannot load it: {str(error).strip().splitlines()[0]}") from error
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
@@ -99,7 +117,51 @@ def load_llm(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtyp
     for setting in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(model.config, setting, None) not in (None, 1, 1.0):  # the head's output would not be the logits
             raise UserError(f"--llm {name}: unsupported architecture: it changes its logits ({setting})")
+    if compile_layers:
+        _compile(llm)
     return llm
+
+
+def _compile(llm: LanguageModel) -> None:
+    if llm.model.device.type == "cpu":
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise UserError("--compile: torch.compile needs a C++ compiler here, and found none") from error
+    for layer in llm.layers:  # one code for all of them, and for every length
+        layer.compile(dynamic=True)
+
+
+def load_tokenizer(name: str, source: dict[str, str]) -> PreTrainedTokenizerFast:
+    """The tokenizer of `load_llm`.
+
+    Args:
+        source: of transformers' `from_pretrained`.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with _told(name):
+        return AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Whatever transformers and tokenizers raise over a damaged folder, in one line.
+
+    That is any exception: ZeroDivisionError over no heads, bare Exceptions over a tokenizer's file. Rust's panics are
+    not even that.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"--llm {name}: cannot load it: {' '.join(lines[:2])[:300]}") from error
 
 
 def resolve_device(name: str) -> torch.device:
