@@ -95,6 +95,8 @@ class RunConfig(InputFormat, Recipe):
     """cpu, cuda, mps, or auto."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen language model; the adapter is float32. auto: bfloat16 where the processor has it."""
+    compile: bool = False
+    """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
     on_error: Literal["stop", "skip"] = "stop"
     """A broken problem or image stops the run, or is left out and counted."""
     tensorboard: bool = False

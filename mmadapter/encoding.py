@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mmadapter.backbone import LanguageModel
 from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
+from mmadapter.files import write_whole
+from mmadapter.paths import cache_dir
 from mmadapter.scienceqa.problems import LETTERS, Problem
 from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
 
@@ -46,12 +54,29 @@ class Encoder:
             self._scored = differ[0] + 1
 
     def __call__(self, problems: Iterable[Problem]) -> list[Encoded]:
-        """Encode problems, in order.
+        """Encode problems, in order; from `tokens/` of the cache where it has been done before.
 
         Raises:
             UserError: a problem does not fit `max_tokens` even without its hint.
         """
         problems = list(problems)
+        path = cache_dir() / "tokens" / f"{self._key(problems)}.parquet"
+        with suppress(OSError, ValueError, TypeError):  # not there, or damaged: then it is made again
+            return [Encoded(**row) for row in pq.read_table(path).to_pylist()]
+        questions = self._encode_all(problems)
+        table = pa.Table.from_pylist([{name: getattr(q, name) for name in Encoded.__slots__} for q in questions])
+        write_whole(path, lambda part: pq.write_table(table, part))
+        return questions
+
+    def _key(self, problems: Sequence[Problem]) -> str:
+        """Hash of all that decides the tokens."""
+        form = [self.llm.bos, self.answer, self.max_tokens]
+        asked = [[p.pid, p.question, p.hint, p.choices, p.answer] for p in problems]
+        digest = hashlib.sha256(self.llm.tokenizer.backend_tokenizer.to_str().encode())
+        digest.update(json.dumps([form, asked]).encode())
+        return digest.hexdigest()[:32]
+
+    def _encode_all(self, problems: Sequence[Problem]) -> list[Encoded]:
         texts = [prompt_text(p.question, p.hint, p.choices, answer=self.answer) for p in problems]
         prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
         return [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]

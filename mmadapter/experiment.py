@@ -52,7 +52,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     device = resolve_device(config.device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data[config.split]  # an unknown split is told before hours are spent
-    llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
+    llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device), compile_layers=config.compile)
     resumed, config = (
         config.resume,
         replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False),

@@ -120,3 +120,33 @@ def test_the_oracles_hold_on_a_pretrained_model():
             for cache in (True, False)
         )
     assert torch.equal(cached, plain)
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_logits():
+    plain, compiled = load_llm("tiny-llama"), load_llm("tiny-llama", compile_layers=True)
+    models = [MultimodalAdapter.build(llm, None, adapter_layers=3) for llm in (plain, compiled)]
+    for model in models:
+        torch.nn.init.constant_(model.adapter.gates, 0.5)
+    for length in (9, 17, 40):  # with other lengths as well
+        tokens = torch.randint(3, 1000, (3, length), generator=torch.Generator().manual_seed(length))
+        read = torch.arange(3), torch.full((3,), length - 2)
+        logits = [model.logits(model.adapter(), tokens, read) for model in models]
+        torch.testing.assert_close(*logits, rtol=0, atol=1e-4)
+        gradients = [
+            torch.autograd.grad(out.logsumexp(-1).sum(), model.adapter.prompts)[0]
+            for out, model in zip(logits, models, strict=True)
+        ]
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-4)
+
+
+def test_without_a_compiler_it_cannot_compile(monkeypatch):
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def none():
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+    with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
+        load_llm("tiny-llama", compile_layers=True)

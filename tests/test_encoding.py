@@ -81,3 +81,21 @@ def test_a_tokenizer_that_adds_an_opening_token_gets_one():
     assert bos not in question.prompt[1:] + question.target
     (without,) = Encoder(LLM, InputFormat())([problem()])
     assert question.prompt[1:] == without.prompt
+
+
+def test_what_was_encoded_once_is_read_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path))
+    llm, problems = tiny_lm(), [problem("It burns."), problem(pid="8")]
+    first = Encoder(llm, InputFormat(answer="text"))(problems)
+    monkeypatch.setattr(Encoder, "_encode_all", lambda *_: pytest.fail("encoded again"))
+    assert Encoder(llm, InputFormat(answer="text"))(problems) == first
+    monkeypatch.undo()
+    monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path))
+    for others in ({"answer": "letter"}, {"answer": "text", "max_tokens": 500}):
+        Encoder(llm, InputFormat(**others))(problems)
+    Encoder(llm, InputFormat(answer="text"))(problems[1:])
+    files = list((tmp_path / "tokens").glob("*.parquet"))
+    assert len(files) == 4
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-20])  # damaged: made again
+    assert Encoder(llm, InputFormat(answer="text"))(problems) == first

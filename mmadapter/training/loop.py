@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from accelerate import Accelerator, PartialState
+from accelerate.utils import reduce
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from mmadapter.activations import Activations, stored_activations
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded, Encoder
 from mmadapter.errors import UserError
@@ -22,8 +25,8 @@ from mmadapter.files import Paced
 from mmadapter.model import MultimodalAdapter
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset
-from mmadapter.scoring import adaption_of, answer_loss, length_batches, option_log_likelihoods
-from mmadapter.training.batches import epoch_batches
+from mmadapter.scoring import adaption_of, answer_loss, length_batches, target_and_option_log_likelihoods
+from mmadapter.training.batches import epoch_batches, forward_parts
 from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmadapter.training.log import EpochRecord, TrainingLog
 
@@ -81,29 +84,46 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         if resume and (found := load_checkpoint(folder, model.adapter, optimizer)):
             progress, best = found
-    log = TrainingLog(folder, progress.step, progress.epoch, tensorboard=tensorboard)
+    writer = accelerator.is_main_process
+    log = TrainingLog(folder if writer else None, progress.step, progress.epoch, tensorboard=tensorboard)
 
     def save() -> None:
-        if folder is not None:
+        if folder is not None and writer:
             log.sync()
             save_checkpoint(folder, model.adapter, optimizer, progress, best)
 
-    lengths = [len(question.prompt) + len(question.target) for question in train_set]
+    stored = stored_activations(model, train_set, quiet=quiet) if recipe.store_activations else None
+    weights = list(model.adapter.parameters())
+    lengths = [len(question.read_tokens) for question in train_set]
+    share = accelerator.process_index, accelerator.num_processes
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
     total = recipe.epochs * epoch_steps
-    paced, started = Paced(save), time.monotonic()
+    paced, started, stop = Paced(save), time.monotonic(), False
     label = "text-only" if model.adapter.text_only else "multimodal"
     with _stop_signal() as stopped, progress_bar(f"training {label}", total, quiet=quiet) as update:
         while progress.epoch < recipe.epochs:
             for batch in epoch_batches(lengths, recipe.batch_size, recipe.seed, progress.epoch)[progress.batch :]:
-                if stopped():
+                if stop:
                     paced.now()
                     raise Interrupted
+                parts = [
+                    [train_set[index] for index in part]
+                    for part in forward_parts(batch, lengths, recipe.forward_tokens, share)
+                ]
+                tokens = sum(len(train_set[index].target) for index in batch)
+                loss = _backward(model, images, stored, parts, tokens, accelerator)
+                loss, stop = _summed_over_processes(weights, loss, stopped(), accelerator)
+                if not math.isfinite(loss):
+                    raise UserError(
+                        "the training loss is no longer finite: lower --learning-rate, or use --dtype float32"
+                    )
+                norm = float(accelerator.clip_grad_norm_(weights, recipe.clip_norm))
                 rate = learning_rate(progress.step, total, recipe.warmup_epochs * epoch_steps, recipe.learning_rate)
-                loss, norm = _step(
-                    model, images, [train_set[index] for index in batch], optimizer, accelerator, rate, recipe
-                )
-                progress.advance(loss, sum(len(train_set[index].target) for index in batch))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                optimizer.zero_grad()
+                progress.advance(loss, tokens)
                 log.step(progress.step, loss=loss, learning_rate=rate, gradient_norm=norm)
                 update(progress.step, f"loss {loss:.3f}")
                 paced()
@@ -120,43 +140,47 @@ def train(
                 best = {name: tensor.detach().cpu().clone() for name, tensor in model.adapter.state_dict().items()}
             log.epoch(record)
             paced.now()
-            if stopped():
+            if stop:
                 raise Interrupted
     model.adapter.load_state_dict(best)
-    if folder is not None:
+    if folder is not None and writer:
         model.save_pretrained(folder)
     return log.epochs
 
 
-def _step(
+def _backward(
     model: MultimodalAdapter,
     images: QuestionImages | None,
-    batch: Sequence[Encoded],
-    optimizer: torch.optim.Optimizer,
+    stored: Activations | None,
+    parts: Sequence[Sequence[Encoded]],
+    tokens: int,
     accelerator: Accelerator,
-    rate: float,
-    recipe: Recipe,
-) -> tuple[float, float]:
-    """One optimiser step. Returns the loss (nats an answer token) and the gradient's norm before clipping.
+) -> Float[Tensor, ""]:
+    """Adds up the gradient of one process' parts of a batch. Returns their loss.
 
-    Each part of an accumulated batch is weighted by its answer tokens, so the parts sum up to the whole's gradient.
+    Both are divided by the answer tokens of the whole batch: summed over parts and processes they are the batch's.
     """
-    tokens = sum(len(question.target) for question in batch)
-    part_size = math.ceil(len(batch) / recipe.accumulation)
-    total = 0.0
-    for start in range(0, len(batch), part_size):
-        part = batch[start : start + part_size]
-        loss = answer_loss(model, adaption_of(model, images, part), part) / tokens
+    total = torch.zeros((), device=model.llm.model.device)
+    for part in parts:
+        below = stored.of(part) if stored is not None else None
+        loss = answer_loss(model, adaption_of(model, images, part), part, below) / tokens
         accelerator.backward(loss)
-        total += loss.item()
-    if not math.isfinite(total):
-        raise UserError("the training loss is no longer finite: lower --learning-rate, or use --dtype float32")
-    norm = accelerator.clip_grad_norm_(model.adapter.parameters(), recipe.clip_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad()
-    return total, float(norm)
+        total += loss.detach()
+    return total
+
+
+def _summed_over_processes(
+    weights: Sequence[nn.Parameter], loss: Float[Tensor, ""], stop: bool, accelerator: Accelerator
+) -> tuple[float, bool]:
+    """Sums the gradients and the loss, and lets all stop if one shall: all of it in one exchange."""
+    if accelerator.num_processes > 1:
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        told = torch.stack([loss, loss.new_tensor(float(stop))])
+        flat = accelerator.reduce(torch.cat([part.flatten() for part in (*gradients, told)]), "sum")
+        for weight, gradient in zip(weights, flat[:-2].split([w.numel() for w in weights]), strict=True):
+            weight.grad = gradient.view_as(weight)
+        loss, stop = flat[-2], bool(flat[-1] > 0)
+    return loss.item(), stop
 
 
 def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:
@@ -168,18 +192,26 @@ def learning_rate(step: int, total: int, warmup: float, peak: float) -> float:
 
 @torch.no_grad()
 def validate(
-    model: MultimodalAdapter, images: QuestionImages | None, questions: Sequence[Encoded]
+    model: MultimodalAdapter,
+    images: QuestionImages | None,
+    questions: Sequence[Encoded],
 ) -> tuple[float | None, float | None]:
-    """Loss (nats an answer token) and likelihood accuracy (percent); None for no questions."""
+    """Loss (nats an answer token) and likelihood accuracy (percent); None for no questions.
+
+    Processes share the questions, and each returns what all have found.
+    """
+    state = PartialState()
     if not questions:
         return None, None
     loss, correct = 0.0, 0
-    for indices in length_batches(questions):
+    for indices in list(length_batches(questions))[state.process_index :: state.num_processes]:
         batch = [questions[index] for index in indices]
-        adaption = adaption_of(model, images, batch)
-        loss += answer_loss(model, adaption, batch).item()
-        scores: list[Tensor] = option_log_likelihoods(model, adaption, batch)
-        correct += sum(int(score.argmax()) == question.answer for score, question in zip(scores, batch, strict=True))
+        scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch)
+        for question, (target, options) in zip(batch, scored, strict=True):
+            loss -= target
+            correct += int(options.argmax()) == question.answer
+    if state.num_processes > 1:
+        loss, correct = reduce(torch.tensor([loss, correct], device=state.device), "sum").tolist()
     return loss / sum(len(question.target) for question in questions), 100 * correct / len(questions)
 
 
