@@ -16,8 +16,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from benchmarks.command import command
-from benchmarks.contenders import LEARNING_RATE
 from benchmarks.measure import Quartiles, Table, alternate, publish, rates, ratios
+from benchmarks.trainers import LEARNING_RATE
 from benchmarks.workload import LETTER_LEAD, SIZES, Settings, Shape, adapted, backbone, encoded
 from mmadapter.encoding import Encoded
 from mmadapter.features import QuestionImages

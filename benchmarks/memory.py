@@ -37,7 +37,7 @@ class Memory(NamedTuple):
 
 def main(settings: Settings) -> None:
     """The table."""
-    from benchmarks.contenders import possible
+    from benchmarks.trainers import possible
 
     if not settings.device.startswith("cuda") and not CLEAR.exists():
         raise UserError("peak memory on a CPU is read from Linux's /proc, which is not here")
@@ -80,7 +80,7 @@ def peak_memory(settings: Settings, name: str) -> Memory:
     """Of one epoch of a contender in this process."""
     import torch
 
-    from benchmarks.contenders import LEARNING_RATE, TRAINING
+    from benchmarks.trainers import LEARNING_RATE, TRAINING
     from benchmarks.workload import backbone
 
     model = backbone(settings)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.command import command
-from benchmarks.contenders import LETTERS_ONLY, SCORING
 from benchmarks.measure import Table, alternate, fastest, publish, rates, ratios
+from benchmarks.scorers import LETTERS_ONLY, SCORING
 from benchmarks.workload import Settings, backbone, questions
 
 

@@ -9,8 +9,8 @@ training has to read; padding, and the logits of prompts, are a contender's own 
 from __future__ import annotations
 
 from benchmarks.command import command
-from benchmarks.contenders import LEARNING_RATE, possible
 from benchmarks.measure import Table, alternate, fastest, publish, rates, ratios
+from benchmarks.trainers import LEARNING_RATE, possible
 from benchmarks.workload import Settings, backbone, questions, real_tokens
 
 SCIENCEQA_QUESTIONS, SCIENCEQA_EPOCHS = 12_726, 30

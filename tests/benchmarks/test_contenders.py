@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.contenders import LETTERS_ONLY, SCORING, TRAINING, left_padded_scorer, peft_twin, score_ours
 from benchmarks.limit import LimitTraining, twin
+from benchmarks.peers import peft_twin
+from benchmarks.scorers import LETTERS_ONLY, SCORING, left_padded_scorer, score_ours
+from benchmarks.trainers import TRAINING
 from benchmarks.workload import Settings, adapted, backbone, images, questions, real_tokens
 from mmadapter.scoring import adaption_of, answer_loss, option_log_likelihoods
 

@@ -1,0 +1,184 @@
+"""Who answers: the limit, mmadapter, and other ways from a question to its options' likelihoods or to a text.
+
+A scorer is built from a backbone, whose weights all share, and from questions, and answers all of them when called.
+The first line of a builder's docstring is what the tables say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import LlamaForCausalLM
+
+from benchmarks.limit import limit_scoring, packs, twin
+from benchmarks.peers import peft_twin, random_batches
+from benchmarks.workload import Settings, adapted, common_length, images
+from mmadapter.encoding import Encoded
+from mmadapter.scoring import adaption_of, length_batches, option_log_likelihoods
+
+Scorer = Callable[[], object]
+"""All questions once; the log-likelihood of each option of each question, or by pid the generated tokens."""
+
+NEW_TOKENS = 8
+"""Generated for one answer: " The answer is (C)." and a token to spare."""
+LETTERS = 5
+
+PACK_TOKENS = {"cpu": 1024}
+"""Of a batch of the limit: enough for its matrices, and what a CPU's cache holds. 16,384 elsewhere."""
+
+
+def score_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """frozen backbone alone, packed without padding"""
+    return limit_scoring(model, list(packs(asked, PACK_TOKENS.get(model.device.type, 16_384))))
+
+
+def score_limit_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """frozen backbone alone, question by question"""
+    return limit_scoring(model, [[question] for question in asked])
+
+
+def score_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """likelihood of all options in one forward a question, without images"""
+    return _score_ours(settings, model, asked, text_only=True)
+
+
+def score_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """the same, images for 48 % of the questions"""
+    return _score_ours(settings, model, asked, text_only=False)
+
+
+def _score_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], *, text_only: bool) -> Scorer:
+    ours, seen = adapted(settings, model, text_only=text_only), images(settings, asked)
+
+    @torch.no_grad()
+    def run() -> list[list[float]]:
+        scores: dict[str, list[float]] = {}
+        for indices in length_batches(asked):
+            batch = [asked[index] for index in indices]
+            found = option_log_likelihoods(ours, adaption_of(ours, seen, batch), batch)
+            scores |= {question.pid: score.tolist() for question, score in zip(batch, found, strict=True)}
+        return [scores[question.pid] for question in asked]
+
+    return run
+
+
+def score_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """PEFT: one left-padded forward, all letters read at its last position"""
+    return left_padded_scorer(peft_twin(settings, model), list(random_batches(asked, settings)), asked)
+
+
+def left_padded_scorer(model: torch.nn.Module, batches: list[list[Encoded]], asked: Sequence[Encoded]) -> Scorer:
+    """Options must part in their last token. Rows end before it; positions count from each row's first real token."""
+
+    @torch.no_grad()
+    def run() -> list[list[float]]:
+        scores: dict[str, list[float]] = {}
+        for batch in batches:
+            rows = [question.prompt + question.options[0][: common_length(question.options)] for question in batch]
+            ids, mask = (part.to(model.device) for part in _left_padded(rows))
+            positions = (mask.cumsum(dim=1) - 1).clamp_min(0)
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1
+            ).logits
+            found = logits[:, -1].float().log_softmax(dim=-1)
+            for row, question in zip(found, batch, strict=True):
+                scores[question.pid] = row[[option[-1] for option in question.options]].tolist()
+        return [scores[question.pid] for question in asked]
+
+    return run
+
+
+def score_generate(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """frozen model: greedy generation of 8 tokens after left-padded prompts"""
+    return _generation(twin(model), list(random_batches(asked, settings)))
+
+
+def score_generate_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """PEFT: greedy generation of 8 tokens after left-padded prompts"""
+    return _generation(peft_twin(settings, model), list(random_batches(asked, settings)))
+
+
+def _generation(model: torch.nn.Module, batches: list[list[Encoded]]) -> Scorer:
+    @torch.no_grad()
+    def run() -> dict[str, list[int]]:
+        answers = {}
+        for batch in batches:
+            ids, mask = (part.to(model.device) for part in _left_padded([question.prompt for question in batch]))
+            found = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=NEW_TOKENS,
+                min_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                pad_token_id=0,
+            )[:, ids.shape[1] :]
+            answers |= {question.pid: row for question, row in zip(batch, found.tolist(), strict=True)}
+        return answers
+
+    return run
+
+
+def score_options(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """frozen model: one forward for each option of a question"""
+    requests = [(number, option) for number, question in enumerate(asked) for option in question.options]
+    return _per_option(settings, model, asked, requests)
+
+
+def score_letters(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """frozen model: one forward for each of the letters A to E"""
+    lead = asked[0].options[0][:-1]
+    requests = [(number, [*lead, 3 + letter]) for number in range(len(asked)) for letter in range(LETTERS)]
+    return _per_option(settings, model, asked, requests)
+
+
+def _per_option(
+    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], requests: list[tuple[int, list[int]]]
+) -> Scorer:
+    """As evaluation harnesses do: longest first, padded on the right, log-softmax of every token."""
+    frozen = twin(model)
+    lengths = [len(asked[number].prompt) + len(option) for number, option in requests]
+    order = sorted(range(len(requests)), key=lambda index: -lengths[index])
+
+    @torch.no_grad()
+    def run() -> list[list[float]]:
+        scores: list[list[float]] = [[] for _ in asked]
+        found = {}
+        for start in range(0, len(order), settings.batch):
+            batch = [requests[index] for index in order[start : start + settings.batch]]
+            rows = [torch.tensor((asked[number].prompt + option)[:-1]) for number, option in batch]
+            logits = frozen(input_ids=pad_sequence(rows, batch_first=True).to(model.device), use_cache=False).logits
+            likelihoods = logits.float().log_softmax(dim=-1)
+            for at, (number, option) in enumerate(batch):
+                begin = len(asked[number].prompt) - 1
+                read = torch.arange(begin, begin + len(option), device=model.device)
+                tokens = torch.tensor(option, device=model.device)
+                found[order[start + at]] = likelihoods[at, read, tokens].sum().item()
+        for index, (number, _) in enumerate(requests):
+            scores[number].append(found[index])
+        return scores
+
+    return run
+
+
+def _left_padded(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    width = max(map(len, rows))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    return ids, torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+
+
+SCORING = {
+    "limit, packed": score_limit,
+    "limit, one by one": score_limit_one,
+    "mmadapter, text-only": score_ours,
+    "mmadapter, multimodal": score_ours_images,
+    "PEFT, one forward": score_peft,
+    "generation": score_generate,
+    "generation, PEFT": score_generate_peft,
+    "per-option likelihood": score_options,
+    "five letters' likelihood": score_letters,
+}
+LETTERS_ONLY = ("PEFT, one forward", "five letters' likelihood")
+"""Their answers part in the last token."""

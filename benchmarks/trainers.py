@@ -1,0 +1,208 @@
+"""Who trains: the limit, mmadapter, and the peers as their users run them.
+
+A trainer is built from a backbone, whose weights all share, and from questions; an epoch goes through all of them.
+The first line of a builder's docstring is what the tables say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import LlamaForCausalLM
+
+from benchmarks.limit import LimitTraining
+from benchmarks.peers import litgpt_twin, peft_twin, random_batches
+from benchmarks.workload import SIZES, Settings, adapted, images
+from mmadapter.activations import Activations, stored_activations
+from mmadapter.config import Recipe
+from mmadapter.encoding import Encoded
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scoring import adaption_of, answer_loss
+from mmadapter.training.batches import epoch_batches, forward_parts
+from mmadapter.training.loop import BETAS
+
+LEARNING_RATE = 1e-3
+
+
+class Training(NamedTuple):
+    """What trains."""
+
+    epoch: Callable[[], float]
+    """Goes through all questions; returns the summed loss of the answer tokens, in nats, each read before its step."""
+    trained: list[Tensor]
+    """What a step changes."""
+
+
+def train_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """frozen backbone alone, a batch packed without padding"""
+    batches = list(random_batches(asked, settings))
+    limit = LimitTraining(model, settings.adapter_layers)
+    return Training(lambda: limit.epoch(batches), [])
+
+
+def train_limit_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """frozen backbone alone, sequence by sequence"""
+    limit = LimitTraining(model, settings.adapter_layers)
+    return Training(lambda: limit.epoch([[question] for question in asked]), [])
+
+
+def train_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """adapter without images, as `mmadapter-train` steps"""
+    return _train_ours(settings, adapted(settings, model, text_only=True), asked, rate)
+
+
+def train_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """adapter and projection, images for 48 % of the questions"""
+    return _train_ours(settings, adapted(settings, model, text_only=False), asked, rate)
+
+
+def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """adapter without images, what enters its first layer read from disk (`--store-activations`)"""
+    ours = adapted(settings, model, text_only=True)
+    with TemporaryDirectory() as folder, patch.dict(os.environ, MMADAPTER_CACHE=folder):
+        stored = stored_activations(ours, asked, quiet=True)  # mapped: it stays when the folder is gone
+    return _train_ours(settings, ours, asked, rate, stored)
+
+
+def _train_ours(
+    settings: Settings,
+    ours: MultimodalAdapter,
+    asked: Sequence[Encoded],
+    rate: float,
+    stored: Activations | None = None,
+) -> Training:
+    """The steps of mmadapter.training.loop.train, without its log, validation and checkpoints."""
+    seen, recipe = images(settings, asked), Recipe()
+    weights = list(ours.adapter.parameters())
+    optimizer = torch.optim.AdamW(weights, lr=rate, betas=BETAS, weight_decay=recipe.weight_decay)
+    lengths = [len(question.read_tokens) for question in asked]
+
+    def epoch() -> float:
+        total = 0.0
+        for batch in epoch_batches(lengths, settings.batch, settings.seed, 0):
+            tokens = sum(len(asked[index].target) for index in batch)
+            loss = torch.zeros((), device=ours.llm.model.device)
+            for part in forward_parts(batch, lengths, recipe.forward_tokens, (0, 1)):
+                some = [asked[index] for index in part]
+                below = stored.of(some) if stored is not None else None
+                own = answer_loss(ours, adaption_of(ours, seen, some), some, below) / tokens
+                own.backward()
+                loss += own.detach()
+            total += loss.item() * tokens
+            torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm).item()
+            optimizer.step()
+            optimizer.zero_grad()
+        return total
+
+    return Training(epoch, weights)
+
+
+def train_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """PEFT AdaptionPrompt: random batches padded to the longest, logits of every token"""
+    peft_model = peft_twin(settings, model)
+    trained = [parameter for parameter in peft_model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate)
+    batches = list(random_batches(asked, settings))
+
+    def epoch() -> float:
+        total = 0.0
+        for batch in batches:
+            ids, labels, mask = (part.to(model.device) for part in _padded(batch))
+            loss = peft_model(input_ids=ids, attention_mask=mask, labels=labels).loss
+            loss.backward()
+            total += loss.item() * sum(len(question.target) for question in batch)
+            optimizer.step()
+            optimizer.zero_grad()
+        return total
+
+    return Training(epoch, trained)
+
+
+def train_litgpt(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """litgpt's adapter: random batches padded to the longest, head and loss in chunks"""
+    return _train_litgpt(settings, model, list(random_batches(asked, settings)), rate, parts=1)
+
+
+def train_litgpt_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """litgpt's adapter with its default micro-batch of one sequence, accumulated"""
+    return _train_litgpt(settings, model, list(random_batches(asked, settings)), rate, parts=settings.batch)
+
+
+def _train_litgpt(
+    settings: Settings, model: LlamaForCausalLM, batches: list[list[Encoded]], rate: float, *, parts: int
+) -> Training:
+    """The loop of litgpt/finetune/adapter.py on one device.
+
+    Its prompts' keys and values are emptied before each part: litgpt keeps those of its first, gradient-free
+    validation for ever, and its prompts never train (its issue 1287). So it does the work it means to do.
+    """
+    from litgpt.utils import chunked_cross_entropy
+
+    gpt = litgpt_twin(settings, model)
+    trained = [parameter for parameter in gpt.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate)
+
+    def epoch() -> float:
+        total = 0.0
+        for batch in batches:
+            size = -(-len(batch) // parts)
+            for start in range(0, len(batch), size):
+                part = batch[start : start + size]
+                for block in gpt.transformer.h:
+                    block.attn.adapter_kv_cache = None
+                ids, labels, _ = (tensor.to(model.device) for tensor in _padded(part))
+                logits = gpt(ids, lm_head_chunk_size=128)
+                logits[-1] = logits[-1][..., :-1, :]
+                loss = chunked_cross_entropy(logits, labels[..., 1:])
+                (loss * len(part) / len(batch)).backward()
+                total += loss.item() * sum(len(question.target) for question in part)
+            optimizer.step()
+            optimizer.zero_grad()
+        return total
+
+    return Training(epoch, trained)
+
+
+TRAINING = {
+    "limit, packed": train_limit,
+    "limit, one by one": train_limit_one,
+    "mmadapter, text-only": train_ours,
+    "mmadapter, multimodal": train_ours_images,
+    "mmadapter, stored": train_ours_stored,
+    "PEFT": train_peft,
+    "litgpt": train_litgpt,
+    "litgpt, one by one": train_litgpt_one,
+}
+
+
+def possible(settings: Settings) -> dict[str, Callable]:
+    """The trainers that can run; the others are named on the screen with the reason."""
+    missing = {}
+    if find_spec("litgpt") is None:
+        missing["litgpt"] = "the package litgpt is not installed (benchmarks/README.md)"
+    if settings.adapter_layers == SIZES[settings.size].layers:
+        missing["mmadapter, stored"] = "all layers are adapted, so nothing stays the same"
+    reasons = {name: next((why for key, why in missing.items() if name.startswith(key)), None) for name in TRAINING}
+    for name, why in reasons.items():
+        if why is not None:
+            print(f"{name} is left out: {why}")
+    return {name: build for name, build in TRAINING.items() if reasons[name] is None}
+
+
+def _padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, labels (-100 but at the answers) and attention mask, padded on the right."""
+    ids = [torch.tensor(question.prompt + question.target) for question in batch]
+    labels = [torch.tensor([-100] * len(question.prompt) + question.target) for question in batch]
+    return (
+        pad_sequence(ids, batch_first=True),
+        pad_sequence(labels, batch_first=True, padding_value=-100),
+        pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+    )
