@@ -12,6 +12,8 @@ from mmadapter.untrusted import checked_fields, read_bytes
 CONFIG_FILE = "config.yaml"
 MAX_BYTES = 1 << 16
 """64 KiB; every setting with its value is 1."""
+MAX_DEPTH = 3
+"""A list in the settings, and one level too many, which its setting refuses by name."""
 
 
 def config_yaml(config: RunConfig) -> str:
@@ -39,11 +41,13 @@ def read_settings(path: Path) -> dict:
 
     data = read_bytes(path, MAX_BYTES)
     try:
+        depth = 0
         for event in yaml.parse(data, yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):  # with them a few lines can stand for billions of values
-                raise UserError(
-                    f"{path}: line {event.start_mark.line + 1}: aliases (*{event.anchor[:20]}) are not read"
-                )
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # An alias can make billions of values of a few lines; nesting takes the square of its depth.
+            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+                what = "aliases (*name)" if depth <= MAX_DEPTH else "lists in lists"
+                raise UserError(f"{path}: line {event.start_mark.line + 1}: {what} are not read")
         loader = yaml.SafeLoader(data)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
@@ -55,7 +59,7 @@ def read_settings(path: Path) -> dict:
     except (ValueError, RecursionError) as error:  # a date that is none, thousands of digits; nesting of thousands
         raise UserError(f"{path}: not YAML: {error}") from error
     if len(values) < len(names):
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        twice = sorted({str(name)[:40] for name in names if names.count(name) > 1})
         raise UserError(f"{path}: settings given twice: {', '.join(twice)}")
     return checked_fields(RunConfig, {name: value for name, value in values.items() if value is not None}, str(path))
 

@@ -273,11 +273,16 @@ def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     given = {column: list(table[column]) for column in COLUMNS if column in table}
     if path.suffix == ".csv":
         given.pop("probabilities", None)  # a list has no one form in a CSV
+        if "truncated" in given:
+            given["truncated"] = [_FLAGS.get(value, value) for value in given["truncated"]]
     try:
         given["prediction"] = [_index(value) for value in given["prediction"]]
         return predictions_frame(list(table["pid"].astype(str)), **given)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: {str(error)[:200]}") from error
+
+
+_FLAGS = {"True": True, "False": False}
 
 
 def _index(value: object) -> int | None:
