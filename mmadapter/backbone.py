@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -162,6 +163,13 @@ def _told(name: str) -> Iterator[None]:
     except BaseException as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"--llm {name}: cannot load it: {' '.join(lines[:2])[:300]}") from error
+
+
+def be_deterministic() -> None:
+    """From here on this process takes those forms of a GPU's operations that always give the same bits."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrices are multiplied
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def resolve_device(name: str) -> torch.device:

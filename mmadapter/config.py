@@ -97,6 +97,9 @@ class RunConfig(InputFormat, Recipe):
     """Of the frozen language model; the adapter is float32. auto: bfloat16 where the processor has it."""
     compile: bool = False
     """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
+    deterministic: bool = False
+    """The same bits in every run on a GPU too: slower, and an operation without such a form is an error. A processor
+    needs no such setting."""
     on_error: Literal["stop", "skip"] = "stop"
     """A broken problem or image stops the run, or is left out and counted."""
     tensorboard: bool = False

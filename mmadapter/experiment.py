@@ -15,7 +15,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
+from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
 from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
 from mmadapter.errors import UserError
@@ -49,14 +49,14 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
     """
     folder = config.output_dir
     _check_unused(folder, config.resume)
+    if config.deterministic:
+        be_deterministic()
     device = resolve_device(config.device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data[config.split]  # an unknown split is told before hours are spent
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device), compile_layers=config.compile)
-    resumed, config = (
-        config.resume,
-        replace(config, adapter_layers=adapted_layers(config, len(llm.layers)), resume=False),
-    )
+    layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
+    config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
     with sole_writer(folder):
         _check_unused(folder, resumed)  # another process may just have begun it

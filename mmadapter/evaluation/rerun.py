@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mmadapter.backbone import LanguageModel, load_llm, resolve_device, resolve_dtype
+from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
 from mmadapter.evaluation.predict import predict
@@ -39,6 +39,8 @@ def load_variant(folder: Path) -> MultimodalAdapter:
             f"{folder}: its training is not finished\n"
             f"  mmadapter-train --resume --output-dir {folder.parent} goes on with it"
         )
+    if settings["deterministic"]:
+        be_deterministic()
     device = resolve_device(settings["device"])
     llm = _language_model(settings["llm"], device, resolve_dtype(settings["dtype"], device))
     tower = None
