@@ -7,6 +7,7 @@ import math
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
@@ -24,6 +25,8 @@ MAX_RECORD = 1 << 24
 """16 MiB in a small one: a configuration, a log, a record of a run."""
 BATCH_ROWS = 64
 """Of a table, decoded at a time."""
+MAX_ROW_GROUP = 1 << 30
+"""Bytes of a part of a table that cannot be decoded in smaller ones; those of ScienceQA on the hub have pictures."""
 
 
 class RepeatedKeys(dict):
@@ -164,6 +167,18 @@ def _told(hint: object) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}.get(hint, "text")
 
 
+@contextmanager
+def told_table_errors(file: Path) -> Iterator[None]:
+    """Whatever pyarrow raises over a damaged parquet file, as a `UserError` that names it."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: not a readable parquet file: {reason}") from error
+
+
 def record_batches(
     table: ParquetFile, where: str, columns: list[str], *, groups: list[int] | None = None, at_most: int = MAX_BYTES
 ) -> Iterator[RecordBatch]:
@@ -172,26 +187,22 @@ def record_batches(
     Args:
         columns: their names; `a.b` is a field of a struct.
         groups: row groups; all of them if None.
-        at_most: bytes decoded. What a file says of its size is asked first, what comes out is counted: repetition
-            and compression make petabytes of a few kilobytes.
+        at_most: bytes decoded, counted as they come out: repetition makes petabytes of a few kilobytes.
 
     Raises:
-        UserError: more than `at_most`.
-        pyarrow.ArrowException: the table is damaged, or a text is not UTF-8.
+        UserError: more than `at_most`, or a row group that says it is larger than MAX_ROW_GROUP.
+        pyarrow.ArrowException, OSError, UnicodeDecodeError: the table is damaged, or a text is not UTF-8.
     """
-    about = table.metadata
-    groups = list(range(about.num_row_groups)) if groups is None else groups
-    told, size = at_most >> 20, 0
+    groups = list(range(table.num_row_groups)) if groups is None else groups
     for group in groups:
-        parts = (about.row_group(group).column(index) for index in range(about.num_columns))
-        size += sum(part.total_uncompressed_size for part in parts if _is_under(part.path_in_schema, columns))
-    if size > at_most:
-        raise UserError(f"{where}: {size >> 20} MB decoded, at most {told} MB are read")
+        # Of the group alone: asked about a damaged column, pyarrow 26 ends the process.
+        if (size := table.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP:
+            raise UserError(f"{where}: {size >> 20} MB decoded, at most {MAX_ROW_GROUP >> 20} MB are read at once")
     size = 0
     for batch in table.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
         size += batch.nbytes
         if size > at_most:
-            raise UserError(f"{where}: more than {told} MB decoded are not read")
+            raise UserError(f"{where}: more than {at_most >> 20} MB decoded are not read")
         batch.validate(full=True)
         yield batch
 
@@ -204,7 +215,3 @@ def is_plain(kind: DataType) -> bool:
         kind = kind.value_type
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
     return types.is_null(kind) or any(is_it(kind) for is_it in plain)
-
-
-def _is_under(path: str, columns: list[str]) -> bool:
-    return any(path == column or path.startswith(f"{column}.") for column in columns)

@@ -23,7 +23,16 @@ from mmadapter.evaluation.frame import check_options, check_pids, some
 from mmadapter.evaluation.rules import RULES, parse_outputs
 from mmadapter.scienceqa.problems import LETTERS
 from mmadapter.settings import CONFIG_FILE, read_settings
-from mmadapter.untrusted import MAX_BYTES, is_plain, parse_json, read_bytes, record_batches, repeated_keys, short
+from mmadapter.untrusted import (
+    MAX_BYTES,
+    is_plain,
+    parse_json,
+    read_bytes,
+    record_batches,
+    repeated_keys,
+    short,
+    told_table_errors,
+)
 
 AS_FILED = "as filed"
 """The rule of a file that holds indices: whatever its producer used."""
@@ -34,6 +43,9 @@ OPTION_TEXT = "option text"
 DEFAULT_RULE = "strict"
 GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT}
 """How a text that one of our models generated is read, by the form of answer it was taught."""
+
+MAX_INDEX = 1000
+"""Of an option; above it is none of any question, and no number of a frame."""
 
 COLUMNS = {
     "prediction": "Int64",
@@ -191,7 +203,11 @@ def _result_file(path: Path) -> pd.DataFrame:
     results = _once(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
         raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
-    odd = [f"{pid[:40]}: {short(index)}" for pid, index in results.items() if type(index) is not int or index < -1]
+    odd = [
+        f"{pid[:40]}: {short(index)}"
+        for pid, index in results.items()
+        if type(index) is not int or not -1 <= index < MAX_INDEX
+    ]
     if odd:
         raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
     outputs = _once(content.get("outputs"), path)
@@ -200,9 +216,9 @@ def _result_file(path: Path) -> pd.DataFrame:
         wanting = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
         if wanting:
             raise UserError(f"{path}: {len(wanting)} results have no text in 'outputs': {some(wanting)}")
-        texts = [outputs[pid] for pid in results]
+        texts = [_text(outputs[pid]) for pid in results]
     return predictions_frame(
-        list(results),
+        list(map(_text, results)),
         prediction=[None if index == -1 else index for index in results.values()],
         output=texts,
         unparsed=["-1 in the file" if index == -1 else None for index in results.values()],
@@ -221,8 +237,8 @@ def _answers_file(path: Path) -> pd.DataFrame:
             raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
         if type(answer["question_id"]) not in (str, int):
             raise UserError(f"{where}: question_id {short(answer['question_id'])} is no pid")
-        pids.append(str(answer["question_id"]))
-        texts.append(answer["text"])
+        pids.append(_text(str(answer["question_id"])))
+        texts.append(_text(answer["text"]))
     return predictions_frame(pids, output=texts)
 
 
@@ -250,18 +266,15 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            found = [column for column in columns if schema.names.count(column) == 1]
-            for column in found:
-                if not is_plain(kind := schema.field(column).type):
-                    raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
-            batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
-            table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
-            return table.to_pandas(ignore_metadata=True)  # which would make pid the index again
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file: {' '.join(str(error).split())[:200]}") from error
+    with told_table_errors(path), pyarrow.parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        found = [column for column in columns if schema.names.count(column) == 1]
+        for column in found:
+            if not is_plain(kind := schema.field(column).type):
+                raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
+        batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
+        table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
+        return table.to_pandas(ignore_metadata=True)  # which would make pid the index again
 
 
 def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -299,6 +312,11 @@ def _index(value: object) -> int | None:
     if re.fullmatch(r"[0-9]{1,3}(\.0)?", text):  # a column with gaps is often written as floats
         return int(float(text))
     raise ValueError(f"the prediction {short(value)} is neither an index nor a letter A to E (empty: unparsed)")
+
+
+def _text(said: str) -> str:
+    """Without halves of surrogate pairs, where a generation ended within one: no file could hold them."""
+    return said.encode("utf-8", "replace").decode("utf-8")
 
 
 def _once(parsed: object, where: object) -> object:

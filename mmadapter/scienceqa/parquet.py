@@ -12,7 +12,6 @@ counted over the split: unique and stable, but no other system's predictions wil
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,16 +32,13 @@ from mmadapter.scienceqa.records import (
     OnError,
     problem_from_fields,
 )
-from mmadapter.untrusted import is_plain, record_batches
+from mmadapter.untrusted import MAX_ROW_GROUP, is_plain, record_batches, told_table_errors
 
 REQUIRED = ("question", "choices", "answer", "image")
 UNKNOWN_IF_ABSENT = (
     "hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"
 )  # fmt: skip
 """Copies of the data set leave some of these columns out: their fields are then unknown (None)."""
-
-MAX_ROW_GROUP = 1 << 30
-"""Bytes of pictures in one row group, which is read at once: the hub's hold at most 1,000 rows."""
 
 MAX_ROWS = 200_000
 """Of one table. All of ScienceQA has 21,208 questions."""
@@ -151,7 +147,7 @@ def _pids(folder: Path, split: str, n_rows: int, listed: Mapping[str, tuple[str,
 
 def _rows(file: Path) -> Iterator[_Row]:
     """The rows without their pictures, of which only the presence is noted: a few thousand at a time."""
-    with _readable(file), pyarrow.parquet.ParquetFile(file) as table:
+    with told_table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         columns = _columns(file, table.schema_arrow)
         n_rows = 0
         unknown = dict.fromkeys(set(UNKNOWN_IF_ABSENT) - set(columns))
@@ -198,16 +194,8 @@ def _presence(file: Path, table: pyarrow.parquet.ParquetFile, group: int) -> Ite
 
 @lru_cache(maxsize=2)  # pictures are read in row order: one row group is in use, and one around its end
 def _image_bytes(file: Path, row_group: int) -> list[pyarrow.Scalar]:
-    with _readable(file), pyarrow.parquet.ParquetFile(file) as table:
+    with told_table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         if row_group >= table.num_row_groups:
             raise UserError(f"{file}: has no row group {row_group} any more")
         batches = record_batches(table, str(file), ["image.bytes"], groups=[row_group], at_most=MAX_ROW_GROUP)
         return [cell for batch in batches for cell in batch.column("image").field("bytes")]
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{file}: cannot be read as parquet: {' '.join(str(error).split())[:200]}") from error
