@@ -129,7 +129,7 @@ def test_a_file_that_is_no_parquet(tmp_path, records, pictures, write_parquet):
     image = next(problem.image for problem in read_parquet(folder)["test"] if problem.has_image)
     file = next((folder / "data").glob("test-*"))
     file.write_bytes(b"PAR1 not really")
-    with pytest.raises(UserError, match=f"{file}: cannot be read as parquet"):
+    with pytest.raises(UserError, match=f"{file}: not a readable parquet file"):
         read_parquet(folder)
-    with pytest.raises(UserError, match=f"{file}: cannot be read as parquet"):
+    with pytest.raises(UserError, match=f"{file}: not a readable parquet file"):
         image.read()
