@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import LimitTraining
+from benchmarks.limit import LimitTraining, twin
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, images
 from mmadapter.activations import Activations, stored_activations
+from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded
 from mmadapter.model import MultimodalAdapter
@@ -70,6 +71,14 @@ def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequen
     with TemporaryDirectory() as folder, patch.dict(os.environ, MMADAPTER_CACHE=folder):
         stored = stored_activations(ours, asked, quiet=True)  # mapped: it stays when the folder is gone
     return _train_ours(settings, ours, asked, rate, stored)
+
+
+def train_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
+    """adapter without images, the frozen layers fused by torch.compile (`--compile`)"""
+    fused = twin(model, ATTENTION_NAME)
+    for layer in fused.model.layers:
+        layer.compile(dynamic=True)
+    return _train_ours(settings, adapted(settings, fused, text_only=True), asked, rate)
 
 
 def _train_ours(
@@ -177,6 +186,7 @@ TRAINING = {
     "mmadapter, text-only": train_ours,
     "mmadapter, multimodal": train_ours_images,
     "mmadapter, stored": train_ours_stored,
+    "mmadapter, compiled": train_ours_compiled,
     "PEFT": train_peft,
     "litgpt": train_litgpt,
     "litgpt, one by one": train_litgpt_one,
@@ -190,6 +200,8 @@ def possible(settings: Settings) -> dict[str, Callable]:
         missing["litgpt"] = "the package litgpt is not installed (benchmarks/README.md)"
     if settings.adapter_layers == SIZES[settings.size].layers:
         missing["mmadapter, stored"] = "all layers are adapted, so nothing stays the same"
+    if not settings.compile:
+        missing["mmadapter, compiled"] = "--compile was not given"
     reasons = {name: next((why for key, why in missing.items() if name.startswith(key)), None) for name in TRAINING}
     for name, why in reasons.items():
         if why is not None:
