@@ -85,6 +85,10 @@ def _layout(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> 
     start = len(prompt) + len(shared)
     row = _Row(prompt + shared, list(range(start)), [0] * start, [])
     for index, tokens in enumerate(answers):
+        first = answers.index(tokens)
+        if first < index:  # equal answers are one branch: exactly as likely, and the first of them is chosen
+            row.reads.extend([(index, column, token) for answer, column, token in row.reads if answer == first])
+            continue
         branch = tokens[len(shared) :]
         columns = [start - 1, *range(len(row.tokens), len(row.tokens) + len(branch) - 1)]
         if whole:
