@@ -116,7 +116,13 @@ class Dataset:
         return replace(self, problems=problems, splits=splits)
 
     def first(self, n: int | None) -> Dataset:
-        """The first `n` problems of each split; all of them if None."""
+        """The first `n` problems of each split; all of them if None.
+
+        Raises:
+            UserError: `n` is not at least 1.
+        """
+        if n is not None and n < 1:
+            raise UserError(f"limit is {n}: it must be at least 1")
         return self if n is None else self.only({pid for split in self.splits.values() for pid in split[:n]})
 
     def __len__(self) -> int:
