@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RULES
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             intervals=args.intervals,
             published=args.published,
         )
+    for each in () if args.quiet else scored.data.skipped:  # the title only counts them
+        print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
     controls: tuple[Controls, ...] = ()
     if args.controls or args.report:
         of = {"questions": scored.questions, "data": scored.data, "ask": args.controls, "quiet": args.quiet}

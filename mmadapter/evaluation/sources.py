@@ -21,7 +21,7 @@ from mmadapter.evaluation.predictions import (
     stored_predictions,
 )
 from mmadapter.scienceqa.load import load_dataset
-from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.problems import Dataset, Skipped
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Scored:
     title: str
     """Data set and split."""
     data: Dataset
-    """The split."""
+    """The split, without the problems that were skipped, which it names."""
     questions: pd.DataFrame
     """Its `question_frame`."""
     systems: tuple[Predictions, ...]
@@ -120,8 +120,7 @@ def collect(
     title, data = asked.title, asked.data
     if asked.on_error == "skip":
         data = _without_skipped(data, runs[0], asked.split, scoring)
-        skipped = len(data.skipped) + len(asked.data) - len(data)  # by the reader in any split, and for its picture
-        title += f", {skipped} skipped" if skipped else ""
+        title += f", {len(data.skipped)} skipped" if data.skipped else ""
     questions = question_frame(data)
     found = [(run, predictions) for run in runs for predictions in _of_run(run, asked.split, questions, scoring, rule)]
     found += [(file, read_predictions(file, questions, rule=rule)) for file in files]
@@ -143,9 +142,13 @@ def _asked(runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] |
 
 
 def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) -> Dataset:
-    """A run that was told to skip has no answer to a question whose picture is broken."""
+    """A run that was told to skip has no answer to a question whose picture is broken: it joins those skipped."""
     stored = [file for file in stored_predictions(run, split, scoring).values() if file.is_file()]
-    return data.only(_answered(stored[0])) if stored else data
+    if not stored:
+        return data
+    kept = data.only(_answered(stored[0]))
+    lost = [Skipped(f"pid {pid}: image", "had no answer") for pid in data.problems if pid not in kept.problems]
+    return replace(kept, skipped=(*data.skipped, *lost))
 
 
 def _answered(file: Path) -> set[str]:

@@ -257,6 +257,37 @@ def test_a_broken_image_is_left_out_for_both_variants_where_the_run_skips(run, c
         assert broken.parent.name not in set(pids)
 
 
+def test_broken_records_and_pictures_are_counted_and_named(run, colour_run, tmp_path, capsys):
+    """Every fourth of the questions: records of every defect, pictures cut, empty, missing, or a bomb's header."""
+    folder = Path(shutil.copytree(colour_run.parent / "data", tmp_path / "data"))
+    problems = json.loads((folder / "problems.json").read_text())
+    asked = [pid for pid, problem in problems.items() if problem["split"] == "test"]
+    shown = [pid for pid in asked if problems[pid]["image"]]
+    defects = {"answer": 99, "choices": [], "question": "", "grade": "grade13", "split": "exam", "hint": ["x"]}
+    records = dict(zip([pid for pid in asked if pid not in shown[:4]], defects.items(), strict=False))
+    for pid, (field, value) in records.items():
+        problems[pid][field] = value
+    (folder / "problems.json").write_text(json.dumps(problems))
+    picture = (folder / "images/test" / shown[0] / "image.png").read_bytes()
+    damaged = (picture[:-30], b"", None, picture[:16] + b"\0\0\xff\xff" * 2 + picture[24:])
+    for pid, content in zip(shown, damaged, strict=False):
+        file = folder / "images/test" / pid / "image.png"
+        file.unlink() if content is None else file.write_bytes(content)
+    for file in run.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("on_error: stop", "on_error: skip"))
+    for file in run.rglob("predictions.parquet"):
+        file.unlink()
+    assert main([str(run), "--data-dir", str(folder), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    lost = {*records, *shown[:4]}
+    assert len(lost) == 10
+    assert json.loads(out)["title"] == "scienceqa test, 10 skipped"
+    assert json.loads(out)["n"] == len(asked) - 10
+    named = [line for line in err.splitlines() if "left out" in line]
+    assert len(named) == 10
+    assert all(any(f"pid {pid}: " in line for line in named) for pid in lost)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

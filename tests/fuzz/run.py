@@ -83,7 +83,13 @@ def fuzz(name: str, runs: int, seed: int) -> None:
             content = rng.choice(reader.seeds)
         return mutated(content, reader.mutation, rng)[:longest]
 
-    options = [f"-rss_limit_mb={MEGABYTES}", "-timeout=60", f"-max_len={LONGEST_INPUT}", f"-seed={seed}"]
+    options = [
+        f"-rss_limit_mb={MEGABYTES}",
+        "-timeout=60",
+        "-report_slow_units=60",
+        f"-max_len={LONGEST_INPUT}",
+        f"-seed={seed}",
+    ]
     options += [f"-artifact_prefix={CORPUS.parent}/crash-{name}-", "-print_final_stats=0", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutator)
     atheris.Fuzz()
