@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, printable
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -51,8 +51,8 @@ def _told(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted; the same command goes on from here"
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or error}\n  --debug shows where"
-    return f"{type(error).__name__}: {error}\n  this is a bug; --debug shows where"
+        return printable(f"{error.filename or 'the system'}: {error.strerror or error}") + "\n  --debug shows where"
+    return f"{type(error).__name__}: {printable(str(error))}\n  this is a bug; --debug shows where"
 
 
 @contextmanager
