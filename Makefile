@@ -26,6 +26,7 @@ fuzz: .venv/test
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

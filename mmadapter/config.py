@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mmadapter.errors import UserError
+
+Scoring = Literal["likelihood", "generate"]
+Variant = Literal["both", "multimodal", "text"]
+
+_Part = TypeVar("_Part", bound="InputFormat | Recipe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,7 @@ class RunConfig(InputFormat, Recipe):
     """Frozen language model: an embedded one, a folder, a GGUF file or a hub id."""
     clip: str = "tiny-clip"
     """Frozen image tower: an embedded one, a folder, an open_clip name (MODEL/TAG) or a hub id."""
-    variant: Literal["both", "multimodal", "text"] = "both"
+    variant: Variant = "both"
     """The multimodal adapter, its text-only baseline, or both on the same data in the same order."""
     adapter_len: int = 10
     """K, adaption prompts in each adapted layer."""
@@ -85,7 +90,7 @@ class RunConfig(InputFormat, Recipe):
     """Width of the hidden layer of the projection."""
     prompt_std: float = 1.0
     """Standard deviation of the initial prompts."""
-    scoring: Literal["likelihood", "generate"] = "likelihood"
+    scoring: Scoring = "likelihood"
     """Answer by the likelihood of each option, or by greedy generation read with the strict rule."""
     split: str = "test"
     """Split of the final table."""
@@ -109,7 +114,12 @@ class RunConfig(InputFormat, Recipe):
     resume: bool = False
     """Go on with the run in the output folder."""
 
-    def part(self, kind: type) -> object:
+    @property
+    def folder(self) -> Path:
+        """Of the run: the output folder, or its default."""
+        return self.output_dir or Path("runs", f"{self.dataset}-{self.preset}-seed{self.seed}")
+
+    def part(self, kind: type[_Part]) -> _Part:
         """The settings that belong to one of the classes above, as an instance of it."""
         return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
 
@@ -160,7 +170,7 @@ PRESET_DEPTH = {"tiny": 4, "small": 30, "paper": 32}
 """Layers of each preset's language model: with another `--llm`, adapter_layers keeps its share of the depth."""
 
 
-def preset_config(preset: str | None, dataset: str | None) -> RunConfig:
+def preset_config(preset: str | None, dataset: Literal["demo", "scienceqa"] | None) -> RunConfig:
     """The preset's settings; without one, `tiny` for the demo and `small` for ScienceQA."""
     config = PRESETS[preset or ("small" if dataset == "scienceqa" else "tiny")]
     return replace(config, dataset=dataset) if dataset else config
@@ -170,4 +180,6 @@ def adapted_layers(config: RunConfig, depth: int) -> int:
     """L on a language model of `depth` layers: the number asked for, else the preset's share."""
     if config.adapter_layers is not None:
         return config.adapter_layers
-    return max(1, round(depth * PRESETS[config.preset].adapter_layers / PRESET_DEPTH[config.preset]))
+    layers = PRESETS[config.preset].adapter_layers
+    assert layers is not None  # a preset is complete
+    return max(1, round(depth * layers / PRESET_DEPTH[config.preset]))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
-from mmadapter.config import InputFormat, Recipe, RunConfig, adapted_layers
+from mmadapter.config import InputFormat, Recipe, RunConfig, Variant, adapted_layers
 from mmadapter.errors import UserError
 from mmadapter.evaluation.attention import prompt_attention_of, write_prompt_attention
 from mmadapter.evaluation.frame import question_frame
@@ -34,7 +34,11 @@ from mmadapter.settings import CONFIG_FILE, config_yaml, differences
 from mmadapter.training.loop import train
 from mmadapter.vision.towers import load_tower
 
-VARIANTS = {"both": ("multimodal", "text"), "multimodal": ("multimodal",), "text": ("text",)}
+VARIANTS: dict[Variant, tuple[Variant, ...]] = {
+    "both": ("multimodal", "text"),
+    "multimodal": ("multimodal",),
+    "text": ("text",),
+}
 
 
 def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
@@ -47,7 +51,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
         UserError: something the user gave cannot be used. Nothing finished is lost.
         Interrupted: Ctrl-C or SIGTERM; the same configuration with `resume` goes on.
     """
-    folder = config.output_dir
+    folder = config.folder
     _check_unused(folder, config.resume)
     if config.deterministic:
         be_deterministic()
@@ -69,13 +73,14 @@ def _check_unused(folder: Path, resume: bool) -> None:
 
 
 def _run(
-    config: RunConfig, llm: LanguageModel, models: dict[str, MultimodalAdapter], data: Dataset, *, quiet: bool
+    config: RunConfig, llm: LanguageModel, models: dict[Variant, MultimodalAdapter], data: Dataset, *, quiet: bool
 ) -> ResultTable:
     """All of a run that takes time, in its folder."""
-    folder, images = config.output_dir, None
-    if "multimodal" in models:
-        tower, form = models["multimodal"].tower, config.part(InputFormat)
-        images, data = question_images(tower, data, form, on_error=config.on_error, quiet=quiet)
+    folder, images = config.folder, None
+    towers = [model.tower for model in models.values() if model.tower is not None]
+    if towers:  # that of the multimodal variant
+        form = config.part(InputFormat)
+        images, data = question_images(towers[0], data, form, on_error=config.on_error, quiet=quiet)
 
     settings = folder / CONFIG_FILE
     if settings.exists() and (other := differences(settings, config)):
@@ -91,7 +96,7 @@ def _run(
     return table
 
 
-def _build(config: RunConfig, llm: LanguageModel, variant: str) -> MultimodalAdapter:
+def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> MultimodalAdapter:
     """The variant's model before training, on the shared language model."""
     tower = None
     if variant == "multimodal":
@@ -100,7 +105,7 @@ def _build(config: RunConfig, llm: LanguageModel, variant: str) -> MultimodalAda
         llm,
         tower,
         adapter_len=config.adapter_len,
-        adapter_layers=config.adapter_layers,
+        adapter_layers=adapted_layers(config, len(llm.layers)),
         projection_hidden=config.projection_hidden,
         prompt_std=config.prompt_std,
         seed=config.seed,
@@ -112,7 +117,7 @@ def _run_variant(
     config: RunConfig, model: MultimodalAdapter, data: Dataset, images: QuestionImages | None, quiet: bool
 ) -> Predictions:
     """Train and test one variant, and write its folder. What a resumed run finds there it goes on from."""
-    folder = config.output_dir / config.variant
+    folder = config.folder / config.variant
     write_text(folder / CONFIG_FILE, config_yaml(config))
     epochs = train(
         model,

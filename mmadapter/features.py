@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -45,7 +46,7 @@ def question_images(
     data: Dataset,
     form: InputFormat,
     *,
-    on_error: str = "stop",
+    on_error: Literal["stop", "skip"] = "stop",
     quiet: bool = False,
 ) -> tuple[QuestionImages, Dataset]:
     """Encode what the store has not seen yet.

@@ -33,6 +33,7 @@ def adaption_of(model: MultimodalAdapter, images: QuestionImages | None, batch: 
     """The adapter's prompts, gates and, for a multimodal one, the image token of each question of a batch."""
     if model.adapter.text_only:
         return model.adapter()
+    assert images is not None, "a multimodal adapter needs its images' features"
     features, has_image = images.of([question.pid for question in batch])
     device = model.llm.model.device
     return model.adapter(features.to(device), has_image.to(device))

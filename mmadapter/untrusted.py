@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.errors import UserError
 
@@ -62,7 +62,7 @@ def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
         raise UserError(f"{file}: cannot be read: {error}") from error
 
 
-def parse_json(data: bytes, where: str, *, line: int = 1) -> object:
+def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
     """The value in a JSON text; each object in it is a `RepeatedKeys` if it repeats a key.
 
     Args:
@@ -114,7 +114,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return plain if len(plain) == len(pairs) else RepeatedKeys(pairs)
 
 
-def checked_fields(kind: type, values: Mapping[str, object], where: str) -> dict[str, object]:
+def checked_fields(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values of a dataclass' fields, each of the type that its annotation says; not all need be there.
 
     Known are bool, int, float (a number, or a text such as `1e-2`, which YAML does not take for one), str, Path (as
@@ -134,7 +134,7 @@ def checked_fields(kind: type, values: Mapping[str, object], where: str) -> dict
     return {name: float(value) if hints[name] is float else value for name, value in values.items()}
 
 
-def _fits(value: object, hint: object) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
     arguments = get_args(hint)
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in arguments
@@ -156,7 +156,7 @@ def _is_finite(value: float | str) -> bool:
         return False
 
 
-def _told(hint: object) -> str:
+def _told(hint: Any) -> str:
     arguments = get_args(hint)
     if get_origin(hint) is Literal:
         return f"one of {', '.join(arguments)}"

@@ -62,8 +62,8 @@ def _config(path: Path, saved: dict) -> AdapterConfig:
         raise UserError(f"{where}: once, and no more, it must say {wrong[0][:40]}")
     own = checked_fields(AdapterConfig, {name: saved[name] for name in names}, where)
     sizes = [size for value in own.values() for size in (value if isinstance(value, list) else [value])]
-    if wrong := [size for size in sizes if isinstance(size, int) and not 1 <= size <= MAX_SIZE]:
-        raise UserError(f"{where}: a size is {wrong[0]}: each is from 1 to {MAX_SIZE:,}")
+    if beyond := [size for size in sizes if isinstance(size, int) and not 1 <= size <= MAX_SIZE]:
+        raise UserError(f"{where}: a size is {beyond[0]}: each is from 1 to {MAX_SIZE:,}")
     if own["gate_activation"] not in GATE_ACTIVATIONS:
         raise UserError(
             f"{where}: no gate activation {short(own['gate_activation'])}: choose {' or '.join(GATE_ACTIVATIONS)}"

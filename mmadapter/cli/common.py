@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmadapter.errors import UserError, printable
 
@@ -72,7 +72,7 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def command_parser(name: str, description: str, **settings: object) -> ArgumentParser:
+def command_parser(name: str, description: str, **settings: Any) -> ArgumentParser:
     """A parser with the flags that every command has; its errors are `UserError`s."""
     from argparse import HelpFormatter
     from importlib.metadata import version

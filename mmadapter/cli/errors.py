@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
 from mmadapter.errors import UserError, printable
@@ -106,15 +106,15 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
 
     from mmadapter.evaluation.frame import letter
 
-    def said(prediction: object) -> str:
+    def said(prediction: Any) -> str:
         return "-" if pd.isna(prediction) else letter(prediction)
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for header in ("pid", "topic", "answer", *systems, "question"):
         table.add_column(Text(printable(header)), no_wrap=header != "question")
     for pid, row in frame.head(SHOWN).iterrows():
-        told = (pid, "-" if pd.isna(row["topic"]) else row["topic"], letter(row["answer"]))
-        told += tuple(said(each.loc[pid, "prediction"]) for each in systems.values())
+        told = [pid, "-" if pd.isna(row["topic"]) else row["topic"], letter(row["answer"])]
+        told += [said(each.loc[pid, "prediction"]) for each in systems.values()]
         table.add_row(*(Text(printable(cell)) for cell in (*told, shorten(row["question"], 60, placeholder=" ..."))))
     console = Console(highlight=False)
     if not console.is_terminal:

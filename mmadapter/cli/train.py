@@ -41,11 +41,11 @@ def _train(argv: Sequence[str] | None) -> int:
     try:
         table = run_experiment(config, quiet=args.quiet)
     except KeyboardInterrupt as error:
-        begun = (config.output_dir / CONFIG_FILE).exists()  # not before all images are encoded
-        command = f"`{NAME} --resume --output-dir {config.output_dir}`" if begun else "the same command"
+        begun = (config.folder / CONFIG_FILE).exists()  # not before all images are encoded
+        command = f"`{NAME} --resume --output-dir {config.folder}`" if begun else "the same command"
         raise KeyboardInterrupt(f"interrupted; {command} goes on from here") from error
     sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
-    print(f"Run: {config.output_dir}")
+    print(f"Run: {config.folder}")
     return 0
 
 
@@ -68,9 +68,7 @@ def _configuration(parser: ArgumentParser, argv: Sequence[str] | None):
     args = parse(parser, [*_as_arguments(from_file), *(sys.argv[1:] if argv is None else argv)])
     values = {field.name: getattr(args, field.name) for field in fields(RunConfig)}
     config = RunConfig(**{**values, "data_dir": tuple(Path(folder) for folder in args.data_dir)})
-    if config.output_dir is None:
-        config = replace(config, output_dir=Path("runs", f"{config.dataset}-{config.preset}-seed{config.seed}"))
-    return config, args
+    return replace(config, output_dir=config.folder), args
 
 
 def _as_arguments(settings: dict) -> list[str]:
@@ -110,9 +108,11 @@ def _parser() -> ArgumentParser:
 
 def _field_texts(kind: type) -> dict[str, str]:
     """What stands under each field of a dataclass, in the class' order."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
     return {
-        node.target.id: below.value.value
-        for node, below in pairwise(body)
-        if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr)
+        node.target.id: str(below.value.value)
+        for node, below in pairwise(definition.body)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
     }

@@ -29,8 +29,9 @@ Point = tuple[Units, Units]
 class Scene(Protocol):
     """The parameters of one picture."""
 
-    seed: int
-    """Settles what no sentence mentions: where things lie exactly, shades, sizes."""
+    @property
+    def seed(self) -> int:
+        """Settles what no sentence mentions: where things lie exactly, shades, sizes."""
 
     def paint(self, pen: Pen, rng: Random) -> None:
         """Draw onto a page that is filled already; `rng` comes from `seed`."""

@@ -71,7 +71,9 @@ def write_demo(folder: str | Path, seed: int = 0, sizes: Mapping[str, int] = DEF
 
 
 def _write(folder: Path, splits: Mapping[str, Sequence[DemoProblem]]) -> None:
-    problems, pids, captions = {}, {}, {}
+    problems: dict[str, dict] = {}
+    pids: dict[str, list[str]] = {}
+    captions: dict[str, str | None] = {}
     pictures: set[bytes] = set()
     for split, members in splits.items():
         pids[split] = [str(len(problems) + i) for i in range(1, len(members) + 1)]
@@ -114,13 +116,15 @@ def _record(problem: DemoProblem, split: str) -> dict:
 def _png(problem: DemoProblem, pictures: set[bytes]) -> bytes:
     """The encoded picture; unlike any in `pictures`, to which it is added."""
     scene = problem.scene
+    assert scene is not None
     while True:
         buffer = io.BytesIO()
         draw(scene).save(buffer, "PNG")
         if buffer.getvalue() not in pictures:
             pictures.add(buffer.getvalue())
             return buffer.getvalue()
-        scene = replace(scene, seed=scene.seed + 1)  # two scenes that differ in nothing visible
+        # two scenes that differ in nothing visible; every scene is a dataclass, which no protocol can say
+        scene = replace(scene, seed=scene.seed + 1)  # type: ignore[type-var]
 
 
 def _apportion(families: Sequence[Family], size: int) -> list[tuple[Family, int]]:

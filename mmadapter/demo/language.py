@@ -33,7 +33,7 @@ ACTIONS = {
 
 
 def _venn(rng: Random, value: str) -> Draft:
-    colors = tuple(rng.sample(tuple(words.COLORS), 2))
+    one, other = rng.sample(tuple(words.COLORS), 2)
     first, second = names(rng, 2)
     return Draft(
         question=f"{first} compares {second} and a friend in {rng.choice(words.PLACES)}. "
@@ -41,8 +41,8 @@ def _venn(rng: Random, value: str) -> Draft:
         answer=value,
         others=others(rng, tuple(ZONES), value, 3),
         solution=f"The star stands {value}.",
-        caption=f"A Venn diagram in {colors[0]} and {colors[1]} with a star {value}.",
-        scene=Venn(ZONES[value], colors, fresh_seed(rng)),
+        caption=f"A Venn diagram in {one} and {other} with a star {value}.",
+        scene=Venn(ZONES[value], (one, other), fresh_seed(rng)),
     )
 
 

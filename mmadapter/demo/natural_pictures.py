@@ -24,7 +24,7 @@ class Magnets:
     def paint(self, pen: Pen, rng: Random) -> None:
         y, height, gap = rng.uniform(44, 84), rng.uniform(20, 30), rng.uniform(8, 16)
         middle, length = rng.uniform(62, 66), rng.uniform(48, 52)
-        left, right = self.poles
+        left, right = tuple(self.poles)
         for pole, start in (
             (_opposite(left), middle - gap / 2 - length),
             (left, middle - gap / 2 - length / 2),

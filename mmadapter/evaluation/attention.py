@@ -84,7 +84,7 @@ def prompt_attention_of(
     """
     drawn = set(random.Random(seed).sample(list(data.problems), min(questions, len(data))))
     data = data.only(drawn)
-    if images is None and not model.adapter.text_only:
+    if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=True)
     encoded = Encoder(model.llm, model.form)(data)
     device = model.llm.model.device

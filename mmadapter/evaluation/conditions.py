@@ -13,12 +13,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from mmadapter.config import InputFormat
+from mmadapter.config import InputFormat, Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.controls import LABELS, ROTATION
 from mmadapter.evaluation.predict import predict
@@ -48,7 +47,7 @@ def control_answers(
     data: Dataset,
     answers: pd.DataFrame,
     *,
-    scoring: Literal["likelihood", "generate"] = "likelihood",
+    scoring: Scoring = "likelihood",
     seed: int = 0,
     folder: Path | None = None,
     quiet: bool = False,

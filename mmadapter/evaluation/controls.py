@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmadapter.config import Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class, percent, question_classes
 from mmadapter.evaluation.frame import answer_frame
@@ -189,7 +190,7 @@ def controls_of(
     if not (folder / "adapter_config.json").is_file() or not predictions.name.startswith("predictions"):
         return None
     answers = read_predictions(predictions, questions).frame  # by the run's own rule, whatever the table's
-    scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
+    scoring: Scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
     file = predictions.with_name(predictions.name.replace("predictions", "controls", 1))
     records = stored_controls(file, answers)
     summary = file.with_suffix(".json")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, SupportsIndex
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -168,11 +168,11 @@ def letter(index: SupportsIndex) -> str:
     return LETTERS[index]
 
 
-def some(items: object, at_most: int = 5) -> str:
+def some(items: Iterable[object], at_most: int = 5) -> str:
     """The first few of many, the beginning of each, for a message."""
-    items = list(items)
-    rest = f", ... ({len(items) - at_most} more)" if len(items) > at_most else ""
-    return ", ".join(str(item)[:80] for item in items[:at_most]) + rest
+    listed = list(items)
+    rest = f", ... ({len(listed) - at_most} more)" if len(listed) > at_most else ""
+    return ", ".join(str(item)[:80] for item in listed[:at_most]) + rest
 
 
 def _split_of(predictions: pd.DataFrame, data: Dataset) -> Dataset:
@@ -188,7 +188,7 @@ def _pids(predictions: pd.DataFrame) -> pd.Index:
     return pd.Index(predictions["pid"]) if "pid" in predictions else predictions.index
 
 
-def _chosen(probabilities: list[float] | None, prediction: object) -> tuple[float | None, float]:
+def _chosen(probabilities: list[float] | None, prediction: Any) -> tuple[float | None, float]:
     """The probability of the prediction, and of the best other option (0 if there is no other)."""
     if probabilities is None or pd.isna(prediction):
         return None, 0.0

@@ -11,11 +11,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import torch
 
+from mmadapter.config import Scoring
 from mmadapter.encoding import Encoded, Encoder
 from mmadapter.errors import UserError
 from mmadapter.evaluation.predictions import COLUMNS, DEFAULT_RULE, predictions_frame
@@ -39,7 +39,7 @@ def predict(
     model: MultimodalAdapter,
     data: Dataset,
     *,
-    scoring: Literal["likelihood", "generate"] = "likelihood",
+    scoring: Scoring = "likelihood",
     images: QuestionImages | None = None,
     file: Path | None = None,
     title: str = "answering",
@@ -64,7 +64,7 @@ def predict(
     Raises:
         UserError: a broken image, a question too long for the model, or `file` cannot be written.
     """
-    if images is None and not model.adapter.text_only:
+    if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
@@ -134,7 +134,7 @@ def _key(
     for name, tensor in sorted(model.adapter.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())
-    if not model.adapter.text_only:
+    if images is not None and not model.adapter.text_only:
         features, has_image = images.of([question.pid for question in questions])
         digest.update(features.numpy())
         digest.update(has_image.numpy())

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -176,7 +177,7 @@ def variant_folders(run: Path) -> list[Path]:
     return folders
 
 
-def run_settings(run: Path) -> dict[str, object]:
+def run_settings(run: Path) -> dict[str, Any]:
     """The settings of a run, by name: those it saved, the defaults for the others.
 
     Raises:
@@ -319,7 +320,7 @@ def _text(said: str) -> str:
     return said.encode("utf-8", "replace").decode("utf-8")
 
 
-def _once(parsed: object, where: object) -> object:
+def _once(parsed: Any, where: object) -> Any:
     """`parsed`, if it is no object that repeats a key."""
     if double := repeated_keys(parsed):
         raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(short, double))}")

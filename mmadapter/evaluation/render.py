@@ -43,14 +43,14 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
 def _results(table: ResultTable) -> Grid:
     best = table.best()
     sources = list(dict.fromkeys(row.source for row in table.published))
-    counts = table.rows[0].scores
+    counts = table.counts()
     n = [DASH if unknown else str(n) for n, unknown in zip(counts["n"], counts["unknown"], strict=True)]
     rows, marked, faint, breaks = [("questions", *n, "", "", "")], set(), {0}, {0}
     for row in (*table.rows, *table.published):
         marked |= {
             (len(rows), 1 + i)
             for i, column in enumerate(COLUMNS)
-            if column in best and row.digits[column] and float(row.digits[column]) == float(best[column])
+            if column in best and (digits := row.digits[column]) and float(digits) == float(best[column])
         }
         provenance = ("", "", f"[{sources.index(row.source) + 1}]") if row.rule is None else _provenance(row)
         rows.append((row.name, *(row.digits[column] or DASH for column in COLUMNS), *provenance))
@@ -73,9 +73,10 @@ def _results(table: ResultTable) -> Grid:
 
 
 def _provenance(row: Row) -> tuple[str, str, str]:
+    rule = row.rule or DASH
     if row.unparsed is None:
-        return DASH, DASH, row.rule
-    return str(row.unparsed), f"{row.random_credit:.2f}", row.rule
+        return DASH, DASH, rule
+    return str(row.unparsed), f"{row.random_credit:.2f}", rule
 
 
 def result_notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
@@ -161,6 +162,7 @@ def _json(table: ResultTable) -> str:
 
 def system_record(row: Row) -> dict[str, object]:
     """A scored row for JSON: null where the table has a dash, and then the known part with its n."""
+    assert row.scores is not None  # only a published row has none
     columns = {}
     for name, score in row.scores.astype(object).iterrows():
         known = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
+from mmadapter.config import Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
 from mmadapter.evaluation.predict import predict
@@ -21,6 +22,7 @@ from mmadapter.features import question_images
 from mmadapter.files import sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.records import OnError
 from mmadapter.settings import CONFIG_FILE
 from mmadapter.vision.towers import load_tower
 
@@ -54,7 +56,7 @@ def _language_model(name: str, device: torch.device, dtype: torch.dtype) -> Lang
     return load_llm(name, device=device, dtype=dtype)
 
 
-def store_predictions(file: Path, data: Dataset, *, scoring: str, on_error: str, quiet: bool) -> None:
+def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: OnError, quiet: bool) -> None:
     """Lets the variant in whose folder `file` is to lie answer the questions.
 
     Args:
@@ -66,13 +68,13 @@ def store_predictions(file: Path, data: Dataset, *, scoring: str, on_error: str,
     with sole_writer(_run_of(file.parent)):
         model = load_variant(file.parent)
         images = None
-        if not model.adapter.text_only:
+        if model.tower is not None:
             images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
         title = f"{file.parent.name}, answering"
         predict(model, data, scoring=scoring, images=images, file=file, title=title, quiet=quiet)
 
 
-def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: str, quiet: bool) -> pd.DataFrame:
+def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: Scoring, quiet: bool) -> pd.DataFrame:
     """Asks the variant in whose folder `file` is to lie under every condition; returns the records.
 
     An interrupted call goes on after the last batch that it finished.

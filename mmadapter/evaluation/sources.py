@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmadapter.config import Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.predictions import (
@@ -22,6 +23,7 @@ from mmadapter.evaluation.predictions import (
 )
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset, Skipped
+from mmadapter.scienceqa.records import OnError
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class _Asked:
     title: str
     data: Dataset
     split: str
-    on_error: str
+    on_error: OnError
 
 
 def complete(
@@ -53,7 +55,7 @@ def complete(
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
     split: str | None = None,
-    scoring: str | None = None,
+    scoring: Scoring | None = None,
     quiet: bool = False,
 ) -> None:
     """Has every variant of the runs answer what it was not asked yet; the answers are stored in the run.
@@ -98,7 +100,7 @@ def collect(
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
     split: str | None = None,
-    scoring: str | None = None,
+    scoring: Scoring | None = None,
     rule: str | None = None,
 ) -> Scored:
     """Reads the questions once, then every system's answers to them.
@@ -135,7 +137,8 @@ def _asked(runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] |
     if data_dir is None:
         data_dir = _common({run: of for run, of in settings.items() if of["dataset"] == dataset}, "data_dir")
     split = split or _common(settings, "split") or "test"
-    limit, on_error = _common(settings, "limit"), _common(settings, "on_error") or "stop"
+    limit = _common(settings, "limit")
+    on_error: OnError = _common(settings, "on_error") or "stop"
     data = load_dataset(dataset, data_dir or None, on_error=on_error)[split].first(limit)
     title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
     return _Asked(title=title, data=data, split=split, on_error=on_error)
@@ -174,10 +177,11 @@ def _common(settings: Mapping[Path, Mapping[str, object]], key: str) -> Any:
 
 def _of_run(run: Path, split: str, questions: pd.DataFrame, scoring: str | None, rule: str | None) -> list[Predictions]:
     found = load_run_predictions(run, split, questions, scoring=scoring, rule=rule)
+    there = [predictions for predictions in found.values() if predictions is not None]
     if missing := [variant for variant, predictions in found.items() if predictions is None]:
         how = f" by {scoring}" if scoring else ""
         raise UserError(f"{run}: no predictions of {split}{how} are stored for {' and '.join(missing)}")
-    return list(found.values())
+    return there
 
 
 def _distinct(found: Sequence[tuple[Path, Predictions]]) -> list[Predictions]:

@@ -61,12 +61,18 @@ class ResultTable:
     def best(self) -> dict[str, str]:
         """The best number of each column in which two systems or more have one."""
         rows = [row for row in (*self.rows, *self.published) if row.name not in REFERENCE_LEVELS]
-        columns = {column: [row.digits[column] for row in rows if row.digits[column]] for column in COLUMNS}
+        columns = {column: [digits for row in rows if (digits := row.digits[column])] for column in COLUMNS}
         return {column: max(digits, key=float) for column, digits in columns.items() if len(digits) > 1}
 
     def n_questions(self) -> int:
         """How many were scored."""
-        return int(self.rows[0].scores.loc["Avg", "n"])
+        return int(self.counts().loc["Avg", "n"])
+
+    def counts(self) -> pd.DataFrame:
+        """The scores of the first row: its `n` and `unknown` are those of all rows."""
+        scores = self.rows[0].scores
+        assert scores is not None  # only a published row has none
+        return scores
 
 
 def result_table(

@@ -132,6 +132,7 @@ def _class_bars(table: ResultTable, colours: Mapping[str, int]) -> Markup:
     series = {
         row.name: row.intervals.assign(accuracy=row.scores["accuracy"].where(row.scores["unknown"] == 0))
         for row in table.rows
+        if row.intervals is not None and row.scores is not None
     }
     label = f"Bar chart of the accuracy of {', '.join(series)} by question class; the numbers are in Table 1."
     return figures.bars(series, colours, COLUMNS, label=label)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -114,19 +114,20 @@ def _heads(data: bytes, where: str) -> HeadRecord:
         columns=["layer", "head", *_OF_HEAD],
     )
     heads["effective"] = heads.pop("entropy").map(math.exp)
-    return HeadRecord(*(_whole(content[key], 0) for key in ("questions", "with_image", "adapter_len")), heads)
+    questions, with_image, length = (_whole(content[key], 0) for key in ("questions", "with_image", "adapter_len"))
+    return HeadRecord(questions, with_image, length, heads)
 
 
 _OF_HEAD = ["gate", "prompts", "image", "entropy"]
 
 
-def _whole(value: object, low: int = 1, high: int = 10**9) -> int:
+def _whole(value: Any, low: int = 1, high: int = 10**9) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{short(value)} is no number from {low} to {high}")
     return value
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     """NaN where there is none, or a training that went astray had no finite one."""
     if value is None:
         return math.nan

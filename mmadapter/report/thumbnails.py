@@ -64,7 +64,7 @@ def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Th
         index[pid] = place[key]
     with ThreadPoolExecutor(THREADS) as pool:
         side = _side(contents, budget, pool)
-        files = list(pool.map(lambda item: _encoded(*item, side), contents))
+        files = list(pool.map(lambda item: _encoded(item[0], item[1], side), contents))
     for pid, at in list(index.items()):
         if not files[at].ok:
             broken[pid] = files[at].text
@@ -83,7 +83,9 @@ def _side(contents: list[tuple[bytes, str]], budget: int, pool: ThreadPoolExecut
     """The largest side at which all pictures fit, as far as evenly spaced ones of them tell."""
     sample = contents[:: max(1, len(contents) // SAMPLE)]
     for side in SIDES:
-        size = sum(len(file.text) for file in pool.map(lambda item, side=side: _encoded(*item, side), sample))
+        size = sum(
+            len(file.text) for file in pool.map(lambda item, side=side: _encoded(item[0], item[1], side), sample)
+        )
         if size * len(contents) <= budget * len(sample):
             return side
     return SIDES[-1]

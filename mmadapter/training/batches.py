@@ -18,7 +18,7 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
-    batches = []
+    batches: list[list[int]] = []
     for start in range(0, len(order), BUCKET * batch_size):
         bucket = sorted(order[start : start + BUCKET * batch_size].tolist(), key=lambda index: lengths[index])
         batches.extend(bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size))

@@ -48,7 +48,9 @@ class Progress:
         self.epoch, self.batch, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
         best = (
             val_accuracy is None
+            or val_loss is None
             or self.best_accuracy is None
+            or self.best_loss is None
             or (val_accuracy, -val_loss) > (self.best_accuracy, -self.best_loss)
         )
         if best:

@@ -43,10 +43,11 @@ class TrainingLog:
             UserError: there is a log that cannot be read, or it cannot be written.
         """
         self.epochs: list[EpochRecord] = []
-        self._path = folder / LOG_FILE if folder is not None else None
+        self._path: Path | None = None
         self._board = None
-        if self._path is not None:
-            self._keep_until(step, epoch)
+        if folder is not None:
+            self._path = folder / LOG_FILE
+            self._keep_until(self._path, step, epoch)
             if tensorboard:
                 from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
@@ -67,10 +68,10 @@ class TrainingLog:
             with told_write_errors(self._path), self._path.open("a") as file:
                 os.fsync(file.fileno())
 
-    def _keep_until(self, step: int, epoch: int) -> None:
+    def _keep_until(self, path: Path, step: int, epoch: int) -> None:
         kept = ""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
             for line in lines:
                 if not line.endswith("\n"):  # killed while it was written
                     break
@@ -81,8 +82,8 @@ class TrainingLog:
                 if "epoch" in entry:
                     self.epochs.append(EpochRecord(**entry))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self._path}: damaged ({error})\n  move it away: the training goes on without") from error
-        write_text(self._path, kept)
+            raise UserError(f"{path}: damaged ({error})\n  move it away: the training goes on without") from error
+        write_text(path, kept)
 
     def _write(self, entry: dict) -> None:
         if self._path is not None:

@@ -66,7 +66,7 @@ def train(
         UserError: no training problems, a broken image, a damaged checkpoint, a loss that is not finite.
         Interrupted: Ctrl-C or SIGTERM; with a folder the training can be resumed.
     """
-    if images is None and not model.adapter.text_only:
+    if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
     encode = Encoder(model.llm, model.form)
     train_set = encode(data["train"])
@@ -78,7 +78,8 @@ def train(
     optimizer = accelerator.prepare(
         torch.optim.AdamW(model.adapter.parameters(), betas=BETAS, weight_decay=recipe.weight_decay)
     )
-    progress, best = Progress(), {}
+    progress = Progress()
+    best: dict[str, Tensor] = {}
     folder = Path(folder) if folder is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,15 +223,14 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set  # signals belong to the main thread
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, frame: object) -> None:
         came.set()
         signal.signal(number, before[number])
 
     try:
-        for number in signals:
+        for number in before:
             signal.signal(number, stop)
         yield came.is_set
     finally:

@@ -23,9 +23,10 @@ import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -136,17 +137,17 @@ class FeatureStore:
                 if key is not None and pixels is not None:
                     batch.append((key, pixels))
                 if len(batch) == self.batch:
-                    shard.encode(batch, lambda note, done=index: progress(done, note))
+                    shard.encode(batch, partial(progress, index + 1 - len(batch)))
                     batch = []
                 progress(index + 1 - len(batch), "")
             if batch:
-                shard.encode(batch, lambda note: progress(len(images) - len(batch), note))
+                shard.encode(batch, partial(progress, len(images) - len(batch)))
                 progress(len(images), "")
         # the same broken content again: only its first occurrence was decoded
         undecodable = {keys[index]: error for index, error in errors.items() if keys[index] is not None}
-        errors |= {index: undecodable[key] for index, key in enumerate(keys) if key in undecodable}
+        errors |= {index: undecodable[key] for index, key in enumerate(keys) if key is not None and key in undecodable}
         unknown = torch.full((sum(self.tower.feature_sizes),), torch.nan)
-        rows = [unknown if index in errors else self._rows[key] for index, key in enumerate(keys)]
+        rows = [unknown if index in errors or key is None else self._rows[key] for index, key in enumerate(keys)]
         return ImageFeatures(
             torch.stack(rows) if rows else unknown.new_empty(0, len(unknown)),
             [BrokenImage(index, str(error)) for index, error in sorted(errors.items())],
@@ -248,7 +249,7 @@ def _read_shard(path: Path, size: int) -> dict[bytes, Float[Tensor, " F"]]:
     return {key.tobytes(): row for key, row in zip(keys, features, strict=True)}
 
 
-def _threaded(function: Callable[[EncodedImage], _Prepared], images: Sequence[EncodedImage]) -> Iterator[_Prepared]:
+def _threaded(function: Callable[[EncodedImage], _Prepared], images: Sequence[EncodedImage]) -> Generator[_Prepared]:
     """`map` in threads and in order."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     ahead: deque[Future[_Prepared]] = deque()

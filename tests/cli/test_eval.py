@@ -86,7 +86,7 @@ def test_interruption_is_no_traceback(arguments, capsys, monkeypatch):
 
     monkeypatch.setattr("mmadapter.evaluation.sources.collect", interrupt)
     assert main(arguments) == 1
-    assert capsys.readouterr().err == "mmadapter-eval: interrupted\n"
+    assert capsys.readouterr().err == "mmadapter-eval: interrupted; the same command goes on from here\n"
 
 
 def test_version(capsys):
