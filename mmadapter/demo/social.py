@@ -55,7 +55,7 @@ def _trade(rng: Random, value: str) -> Draft:
     rng.shuffle(sentences)
     return Draft(
         hint=" ".join(sentences),
-        question=f"What does {first} get from a trade with {second}?",
+        question=f"What does {first} get from the trade?",
         answer=value,
         others=(own, third),
         solution=f"{second} has {value}, and {first} wants it.",
