@@ -43,6 +43,8 @@ class Recipe:
     """Keep on disk what enters the first adapted layer: with L < N an epoch computes L layers instead of N."""
     learning_rate: float = 9e-3 * 64 / 256
     """Peak learning rate. The paper's 9e-3 is for a batch of 256."""
+    projection_rate: float = 1.0
+    """The projection's learning rate, as a share of that of prompts and gates. 1 is the paper's."""
     warmup_epochs: float = 2.0
     """Epochs of linear warm-up."""
     weight_decay: float = 0.02
@@ -60,6 +62,8 @@ class Recipe:
         for name in ("epochs", "batch_size", "forward_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.projection_rate <= 0:
+            raise UserError(f"projection_rate is {self.projection_rate}: it must be above 0")
         if not self.learning_rate > 0 or not self.clip_norm > 0:
             raise UserError("learning_rate and clip_norm must be above 0")
 
@@ -133,10 +137,12 @@ PRESETS = {
         adapter_layers=4,
         projection_hidden=512,
         prompt_std=0.1,
-        epochs=14,
-        batch_size=8,
+        epochs=18,
+        batch_size=16,
         learning_rate=1e-2,
+        projection_rate=0.1,
         warmup_epochs=1.0,
+        weight_decay=0.1,
         dtype="float32",
     ),
     "small": RunConfig(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mmadapter.backbone import LanguageModel
 from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
-from mmadapter.files import write_whole
+from mmadapter.files import sole_writer, write_whole
 from mmadapter.paths import cache_dir
 from mmadapter.scienceqa.problems import LETTERS, Problem
 from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
@@ -65,7 +65,8 @@ class Encoder:
             return [Encoded(**row) for row in pq.read_table(path).to_pylist()]
         questions = self._encode_all(problems)
         table = pa.Table.from_pylist([{name: getattr(q, name) for name in Encoded.__slots__} for q in questions])
-        write_whole(path, lambda part: pq.write_table(table, part))
+        with sole_writer(path.parent, wait=lambda told: None):
+            write_whole(path, lambda part: pq.write_table(table, part))
         return questions
 
     def _key(self, problems: Sequence[Problem]) -> str:

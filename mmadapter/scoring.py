@@ -65,8 +65,11 @@ def pad_tokens(rows: Sequence[Sequence[int]]) -> Int[Tensor, "B T"]:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
-SCORING_TOKENS = 8192
-"""Padded tokens of a batch without gradients."""
+SCORING_TOKENS = 2048
+"""Padded tokens of a batch without gradients: more of them no longer fit into a processor's cache."""
+
+PADDING = 0.1
+"""Share of a row that may be padding."""
 
 
 @dataclass(frozen=True)
@@ -190,16 +193,21 @@ def greedy_answers(
 
 
 def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> Iterator[list[int]]:
-    """Indices of questions of similar length, longest first, at most `max_tokens` padded tokens a batch."""
-
-    def length(index: int) -> int:
-        return len(questions[index].prompt) + sum(map(len, questions[index].options))
-
+    """Indices of questions of similar length, longest first: at most `max_tokens` padded tokens a batch, and no row
+    more than `PADDING` shorter than the longest."""
+    lengths = [_row_length(question) for question in questions]
     batch: list[int] = []
-    for index in sorted(range(len(questions)), key=length, reverse=True):
-        if batch and (len(batch) + 1) * length(batch[0]) > max_tokens:
+    for index in sorted(range(len(questions)), key=lengths.__getitem__, reverse=True):
+        longest = lengths[batch[0]] if batch else 0
+        if batch and ((len(batch) + 1) * longest > max_tokens or lengths[index] < (1 - PADDING) * longest):
             yield batch
             batch = []
         batch.append(index)
     if batch:
         yield batch
+
+
+def _row_length(question: Encoded) -> int:
+    """Tokens of `_layout`'s row."""
+    shared = len(_common_prefix(question.options))
+    return len(question.prompt) + shared + sum(len(option) - shared - 1 for option in question.options)

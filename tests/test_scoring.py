@@ -125,10 +125,15 @@ def test_generation_is_greedy_and_the_padding_does_not_matter(model):
         assert text == model.llm.tokenizer.decode(tokens[len(question.prompt) :], skip_special_tokens=True)
 
 
-def test_batches_hold_every_question_once_and_no_more_tokens_than_allowed(model):
+def test_batches_hold_every_question_once_and_neither_too_many_tokens_nor_much_padding(model, monkeypatch):
     questions = encoded(model) * 5
     batches = list(length_batches(questions, max_tokens=700))
     assert sorted(index for batch in batches for index in batch) == list(range(len(questions)))
+    rows = []
+    monkeypatch.setattr(model, "logits", lambda _adaption, tokens, *_, **__: rows.append(tokens) or pytest.skip())
     for batch in batches:
-        longest = max(len(questions[i].prompt) + sum(map(len, questions[i].options)) for i in batch)
-        assert len(batch) == 1 or len(batch) * longest <= 700
+        with pytest.raises(pytest.skip.Exception):
+            option_log_likelihoods(model, model.adapter(), [questions[index] for index in batch])
+        size, longest = rows[-1].shape
+        assert size == 1 or size * longest <= 700
+        assert (rows[-1] != 0).sum() >= 0.9 * rows[-1].numel()  # no row has a token 0 of its own here

@@ -76,7 +76,7 @@ def train(
 
     accelerator = Accelerator(cpu=model.llm.model.device.type == "cpu")
     optimizer = accelerator.prepare(
-        torch.optim.AdamW(model.adapter.parameters(), betas=BETAS, weight_decay=recipe.weight_decay)
+        torch.optim.AdamW(_parameter_groups(model, recipe), betas=BETAS, weight_decay=recipe.weight_decay)
     )
     progress = Progress()
     best: dict[str, Tensor] = {}
@@ -121,7 +121,7 @@ def train(
                 norm = float(accelerator.clip_grad_norm_(weights, recipe.clip_norm))
                 rate = learning_rate(progress.step, total, recipe.warmup_epochs * epoch_steps, recipe.learning_rate)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["share"]
                 optimizer.step()
                 optimizer.zero_grad()
                 progress.advance(loss, tokens)
@@ -147,6 +147,14 @@ def train(
     if folder is not None and writer:
         model.save_pretrained(folder)
     return log.epochs
+
+
+def _parameter_groups(model: MultimodalAdapter, recipe: Recipe) -> list[dict]:
+    """Prompts and gates at the learning rate, the projection at its share of it."""
+    weights = dict(model.adapter.named_parameters())
+    projection = [weights.pop(name) for name in list(weights) if name.startswith("projection.")]
+    groups = [(list(weights.values()), 1.0), (projection, recipe.projection_rate)]
+    return [{"params": params, "share": share} for params, share in groups if params]
 
 
 def _backward(

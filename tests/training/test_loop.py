@@ -123,6 +123,16 @@ def test_a_finished_training_resumes_to_itself(tmp_path):
     assert same(trained(tmp_path, resume=True), first)
 
 
+@pytest.mark.parametrize("text_only", [False, True])
+def test_the_projection_learns_at_its_share_of_the_rate(text_only):
+    model = tiny_model(text_only=text_only)
+    groups = loop._parameter_groups(model, Recipe(projection_rate=0.1))
+    shares = {id(weight): group["share"] for group in groups for weight in group["params"]}
+    assert {name: shares[id(weight)] for name, weight in model.adapter.named_parameters()} == {
+        name: 0.1 if name.startswith("projection.") else 1.0 for name, _ in model.adapter.named_parameters()
+    }
+
+
 def test_accumulated_parts_make_the_step_of_the_whole_batch():
     whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "forward_tokens": 100}))
     for name, tensor in whole.adapter.state_dict().items():
