@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmadapter.errors import UserError
+from mmadapter.files import sole_writer, told_write_errors
 from mmadapter.paths import cache_dir
 from mmadapter.scienceqa.layout import read_layout
 from mmadapter.scienceqa.problems import Dataset, Problem, Skipped
@@ -14,7 +14,7 @@ from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
 
 DATASETS = ("demo", "scienceqa")
 
-DEMO_FOLDER = "demo-seed0-v1"
+DEMO_FOLDER = "demo-seed0-v2"
 """In the cache folder; the version counts changes of the generator."""
 
 
@@ -104,15 +104,9 @@ def _demo_folder() -> Path:
     if not folder.exists():
         from mmadapter.demo import write_demo
 
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{DEMO_FOLDER}-", dir=folder.parent))
-        try:
-            write_demo(unfinished, seed=0)
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if not folder.exists():  # if it does, another process was faster, with the same bytes
-                    raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with sole_writer(folder.parent, wait=lambda told: None), told_write_errors(folder):
+            for unfinished in folder.parent.glob(f".{DEMO_FOLDER}-*"):  # of a killed process
+                shutil.rmtree(unfinished)
+            if not folder.exists():  # or another process has made it meanwhile
+                write_demo(folder, seed=0)
     return folder

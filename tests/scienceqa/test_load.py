@@ -3,11 +3,15 @@
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import mmadapter.demo
 from mmadapter.errors import UserError
+from mmadapter.files import LOCK_FILE
 from mmadapter.scienceqa.load import DEMO_FOLDER, load_dataset
 
 
@@ -84,31 +88,28 @@ def test_the_demo_is_generated_once(generator, tmp_path):
     for _ in range(2):
         assert list(load_dataset("demo").problems) == ["1"]
     assert generator == [0]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DEMO_FOLDER]
+    assert made(tmp_path) == [DEMO_FOLDER]
 
 
-def test_an_interrupted_demo_leaves_nothing(generator, tmp_path, monkeypatch):
-    def interrupted(folder, seed):
-        (folder / "problems.json").write_text("{")
-        raise KeyboardInterrupt
-
-    complete = mmadapter.demo.write_demo
-    monkeypatch.setattr(mmadapter.demo, "write_demo", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        load_dataset("demo")
-    assert list((tmp_path / "cache").iterdir()) == []
-    monkeypatch.setattr(mmadapter.demo, "write_demo", complete)
+def test_what_a_killed_generator_left_is_cleared(generator, tmp_path):
+    (tmp_path / "cache" / f".{DEMO_FOLDER}-x1y2" / "images").mkdir(parents=True)
     assert len(load_dataset("demo")) == 1
+    assert made(tmp_path) == [DEMO_FOLDER]
 
 
-def test_a_faster_process_is_no_error(generator, monkeypatch, tmp_path):
-    def overtaken(folder, seed, write=mmadapter.demo.write_demo):
+def test_processes_that_want_it_at_once_wait_for_the_first(generator, monkeypatch, tmp_path):
+    def slow(folder, seed, write=mmadapter.demo.write_demo):
+        time.sleep(0.1)
         write(folder, seed)
-        write(tmp_path / "cache" / DEMO_FOLDER, seed)
 
-    monkeypatch.setattr(mmadapter.demo, "write_demo", overtaken)
-    assert len(load_dataset("demo")) == 1
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [DEMO_FOLDER]
+    monkeypatch.setattr(mmadapter.demo, "write_demo", slow)
+    with ThreadPoolExecutor(3) as pool:
+        assert [len(data) for data in pool.map(lambda _: load_dataset("demo"), range(3))] == [1] * 3
+    assert generator == [0]
+
+
+def made(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "cache").iterdir() if path.name != LOCK_FILE]
 
 
 def test_a_demo_of_ones_own(tmp_path, record, write_layout):
