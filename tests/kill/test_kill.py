@@ -12,13 +12,13 @@ import pytest
 
 from mmadapter.demo import write_demo
 from mmadapter.tensors import load_tensors
-from tests.kill.process import killed, start, written_since
+from tests.kill.process import killed, start, start_two, written_since
 
 STAGES = {
     "features": "cache/features/*/.lock",
     "training multimodal": "run/multimodal/log.jsonl",
-    "answers multimodal": "run/multimodal/predictions-unfinished.jsonl",
     "training text": "run/text/log.jsonl",
+    "answers multimodal": "run/multimodal/predictions-unfinished.jsonl",
     "answers text": "run/text/predictions-unfinished.jsonl",
     "ceiling": "run/ceiling-unfinished.jsonl",
 }
@@ -153,6 +153,38 @@ def test_thirty_kills(reference, tmp_path):
     print(f"{len(hits)} kills in {runs} runs:", Counter(hits))
     assert {kill.stage for kill in hits} == set(STAGES)
     assert any(kill.in_epoch for kill in hits)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_killed_while_they_train(reference, tmp_path):
+    """One of both is killed at any moment of a training, the other one, which waits for it, too."""
+    whole, parts, rng = tmp_path / "whole", tmp_path / "parts", random.Random(3)
+    settings = ("--dataset", "demo", "--data-dir", str(reference.folder / "data"), *SETTINGS)
+    for folder in (whole, parts):
+        shutil.copytree(reference.folder / "cache", folder / "cache")
+    train_together(whole, *settings)
+    kills = 0
+    while kills < 6:
+        stage = ("training multimodal", "training text")[kills // 3]
+        begun = (parts / "run" / "config.yaml").exists()
+        processes = start_two(parts, *(("--resume",) if begun else settings))
+        victim = rng.randrange(2)
+        survivor = processes[1 - victim]
+        assert killed(processes[victim], parts, STAGES[stage], rng.uniform(0, reference.seconds(stage)))
+        survivor.kill()
+        survivor.join()
+        kills += 1
+    train_together(parts, "--resume")
+    found, expected = contents(parts), contents(whole)
+    assert found.keys() == expected.keys()
+    assert [name for name, content in expected.items() if found[name] != content] == []
+
+
+def train_together(folder: Path, *arguments: str) -> None:
+    for process in start_two(folder, *arguments):
+        process.join()
+        assert process.exitcode == 0
 
 
 @pytest.mark.slow
