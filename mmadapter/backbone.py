@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -30,6 +29,7 @@ from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
 from mmadapter.errors import UserError
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
+from mmadapter.untrusted import told
 from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
 
 MAX_LAYERS = 1024
@@ -97,7 +97,7 @@ def load_llm(
     transformers_logging.disable_progress_bar()
     with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
         tokenizer = load_tokenizer(name, source)
-        with _told(name):
+        with told(f"--llm {name}"):
             depth = AutoConfig.from_pretrained(**source, trust_remote_code=False).num_hidden_layers
             if depth > MAX_LAYERS:  # each takes milliseconds, weights or not
                 raise ValueError(f"it claims {depth:,} layers, at most {MAX_LAYERS:,} are built")
@@ -145,24 +145,8 @@ def load_tokenizer(name: str, source: dict[str, str]) -> PreTrainedTokenizerFast
     Raises:
         UserError: it cannot be read.
     """
-    with _told(name):
+    with told(f"--llm {name}"):
         return AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Whatever transformers and tokenizers raise over a damaged folder, in one line.
-
-    That is any exception: ZeroDivisionError over no heads, bare Exceptions over a tokenizer's file. Rust's panics are
-    not even that.
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"--llm {name}: cannot load it: {' '.join(lines[:2])[:300]}") from error
 
 
 def be_deterministic() -> None:

@@ -1,10 +1,10 @@
 """Files of a repository on the Hugging Face hub: from the local cache if they are there, else downloaded."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmadapter.errors import UserError
+from mmadapter.untrusted import read_json_object
 
 
 def hub_folder(repo: str, required: Sequence[str], weights: Sequence[Sequence[str]]) -> Path:
@@ -48,5 +48,5 @@ def _complete(folder: Path, names: Sequence[str]) -> bool:
     if not all((folder / name).is_file() for name in names):
         return False
     indices = [folder / name for name in names if name.endswith(".index.json")]  # of weights in several files
-    shards = {name for index in indices for name in json.loads(index.read_text())["weight_map"].values()}
-    return all((folder / name).is_file() for name in shards)
+    shards = [read_json_object(index).get("weight_map") for index in indices]
+    return all(isinstance(of, dict) and all((folder / str(name)).is_file() for name in of.values()) for of in shards)

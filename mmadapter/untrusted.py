@@ -168,6 +168,22 @@ def _told(hint: Any) -> str:
 
 
 @contextmanager
+def told(where: str) -> Iterator[None]:
+    """Whatever a library raises over a damaged model, in one line.
+
+    That is any exception: ZeroDivisionError over no heads, bare Exceptions over a tokenizer's file. Rust's panics are
+    not even that.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{where}: cannot load it: {' '.join(lines[:2])[:300]}") from error
+
+
+@contextmanager
 def told_table_errors(file: Path) -> Iterator[None]:
     """Whatever pyarrow raises over a damaged parquet file, as a `UserError` that names it."""
     from pyarrow import ArrowException

@@ -431,6 +431,26 @@ def _(folder):
     _ = load_tower(str(clip), scales=2).model
 
 
+@case("an image tower for pictures of a million pixels a side", "a side has 1 to 4,096 pixels")
+def _(folder):
+    from mmadapter.vision.towers import load_tower
+    from tests.runs import write_backbones
+
+    config = write_backbones(folder)[1] / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"image_size": 28', '"image_size": 1000000'))
+    load_tower(str(config.parent), scales=2)
+
+
+@case("an image tower whose pictures are divided by 0", "cannot load it")
+def _(folder):
+    from mmadapter.vision.towers import load_tower
+    from tests.runs import write_backbones
+
+    config = write_backbones(folder)[1] / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"std": [0.25,', '"std": [0,'))
+    load_tower(str(config.parent), scales=2)
+
+
 # the folder of a run
 
 
@@ -466,7 +486,7 @@ def table() -> str:
     return "| input | what one is told |\n| :-- | :-- |\n" + "".join(map(row, CASES))
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore:Detected pickle protocol")
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each.what[:60])
 def test_it_is_refused(each, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from mmadapter.errors import UserError
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
+from mmadapter.untrusted import short, told
 from mmadapter.vision.scales import ClipVisionScales, OpenClipScales
+
+MAX_SIDE = 4096
+"""Pixels of an image as a tower takes it; 224 to 512 are usual."""
+MAX_LAYERS = 1024
+"""Of a tower; the largest have 56."""
 
 FEATURES_VERSION = 1
 """Part of every fingerprint: raise it when the same tower would give other features."""
@@ -146,10 +152,15 @@ def load_tower(
         dtype: in what.
 
     Raises:
-        UserError: no such tower, no weights, no network, or fewer than `scales` scales.
+        UserError: no such tower, no weights, no network, fewer than `scales` scales, or a configuration that
+            cannot be used.
     """
-    blueprint = _blueprint(name, scales)
-    return ImageTower(name, blueprint, scales, torch.device(device), dtype)
+    with told(name):
+        tower = ImageTower(name, _blueprint(name, scales), scales, torch.device(device), dtype)
+        pixels = tower.preprocess(Image.new("RGB", (32, 24)))
+        if pixels.shape != (3, *tower.image_size):
+            raise ValueError(f"it takes images of {tower.image_size} and prepares {tuple(pixels.shape)}")
+    return tower
 
 
 def _blueprint(name: str, scales: int) -> _Blueprint:
@@ -174,6 +185,15 @@ def _blueprint(name: str, scales: int) -> _Blueprint:
         "  --clip takes a folder, a hub id (ORG/REPO, hf-hub:ORG/REPO) or an open_clip MODEL/TAG "
         "such as ViT-L-14-quickgelu/openai"
     )
+
+
+def _check_size(where: str, image_size: object, layers: object) -> None:
+    """What a configuration claims, before anything is built of it; both may be lists."""
+    sides, depths = (value if isinstance(value, (list, tuple)) else [value] for value in (image_size, layers))
+    if not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
+        raise UserError(f"{where}: takes images of {short(image_size)}: a side has 1 to {MAX_SIDE:,} pixels")
+    if not all(isinstance(depth, int) for depth in depths) or not 1 <= sum(depths) <= MAX_LAYERS:
+        raise UserError(f"{where}: has {short(layers)} layers: at most {MAX_LAYERS:,} are built")
 
 
 def _from_folder(folder: Path, scales: int) -> _Blueprint:
@@ -213,6 +233,8 @@ def _open_clip_weights(folder: Path) -> Path:
 
 def _open_clip(name: str, weights: Path, preprocessing: dict[str, Any], scales: int) -> _Blueprint:
     open_clip = import_open_clip()
+    vision = open_clip.get_model_config(name)["vision_cfg"]
+    _check_size(name, vision.get("image_size", 224), vision.get("layers", 12))
 
     def build(device: str) -> nn.Module:
         try:
@@ -273,6 +295,7 @@ def _transformers_clip(folder: Path, scales: int) -> _Blueprint:
     if not (folder / "preprocessor_config.json").is_file():
         raise UserError(f"{folder}: no preprocessor_config.json: copy it from where the model comes from")
     vision = getattr(config, "vision_config", config)
+    _check_size(str(folder), vision.image_size, vision.num_hidden_layers)
     weights = tuple(sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin")))
     if not weights:
         raise UserError(f"{folder}: no weights: there must be a model.safetensors or a pytorch_model.bin")
