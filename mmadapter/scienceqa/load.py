@@ -14,7 +14,7 @@ from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
 
 DATASETS = ("demo", "scienceqa")
 
-DEMO_FOLDER = "demo-seed0-v1"
+DEMO_FOLDER = "demo-seed0-v2"
 """In the cache folder; the version counts changes of the generator."""
 
 
