@@ -1,12 +1,14 @@
 # make demo   set up, train both variants on the embedded data, print the table
 # make test   set up with the test tools, lint, run the tests (under five minutes on two cores)
-# make check  the longer tests as well: a real browser, whole notebooks
+# make check  the longer tests as well: 30 kills, a real browser, whole notebooks
+# make test-minimum   the tests with the oldest supported transformers and open_clip, in an environment of its own
+# make audit  known vulnerabilities of the pinned dependencies; fails where the package index cannot tell
 # make fuzz   100,000 damaged files for each reader, guided by coverage (hours; see tests/fuzz/run.py)
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test check fuzz lint clean
+.PHONY: demo test test-minimum check audit fuzz lint clean
 
 demo: .venv/demo
 	$(BIN)/mmadapter-train --dataset demo --output-dir $(DEMO) $(if $(wildcard $(DEMO)/config.yaml),--resume)
@@ -18,6 +20,16 @@ test: lint
 
 check: lint
 	$(BIN)/python -m pytest
+
+test-minimum:
+	$(PYTHON) -m venv .venv-minimum
+	.venv-minimum/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-minimum.txt -e .[test]
+	.venv-minimum/bin/python -m pytest -m "not slow and not browser"
+
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.9"
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 fuzz: .venv/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[fuzz]
@@ -39,4 +51,4 @@ lint: .venv/test
 	touch $@ .venv/demo
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-minimum .venv-audit build dist .pytest_cache .ruff_cache .mypy_cache
