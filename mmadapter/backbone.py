@@ -26,10 +26,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, printable
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
-from mmadapter.untrusted import told
+from mmadapter.untrusted import read_json_object, short, told
 from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
 
 MAX_LAYERS = 1024
@@ -143,10 +143,28 @@ def load_tokenizer(name: str, source: dict[str, str]) -> PreTrainedTokenizerFast
         source: of transformers' `from_pretrained`.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or would print what a terminal obeys.
     """
+    for file in Path(source["pretrained_model_name_or_path"]).glob("*token*.json"):
+        _check_names(file)
     with told(f"--llm {name}"):
         return AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+
+
+def _check_names(file: Path) -> None:
+    """Refuses names of settings that are not printable: tokenizers prints those that it does not know.
+
+    Names of a vocabulary are its tokens, and any text.
+    """
+    left: list[object] = [read_json_object(file)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if odd := [name for name in value if printable(name) != name]:
+                raise UserError(f"{file}: the name {short(odd[0])} is not printable")
+            left += [inner for name, inner in value.items() if name != "vocab"]
+        elif isinstance(value, list):
+            left += value
 
 
 def be_deterministic() -> None:

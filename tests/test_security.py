@@ -420,6 +420,15 @@ def _(folder):
     loaded(folder)
 
 
+@case("`tokenizer.json`: an option named by an escape sequence, which tokenizers would print", "is not printable")
+def _(folder):
+    file = language_model(folder) / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["added_tokens"][0]["\x1b]0;title\x07"] = True
+    file.write_text(json.dumps(content))
+    loaded(folder)
+
+
 @case("an image tower whose weights are a pickle", "these weights do not fit")
 def _(folder):
     from mmadapter.vision.towers import load_tower
@@ -488,13 +497,13 @@ def table() -> str:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore:Detected pickle protocol")
 @pytest.mark.parametrize("each", CASES, ids=lambda each: each.what[:60])
-def test_it_is_refused(each, tmp_path, monkeypatch):
+def test_it_is_refused(each, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         each.attempt(tmp_path)
     assert each.told in str(error.value)
     assert str(tmp_path) in str(error.value) or each.told.startswith("/")
-    assert "\x1b" not in str(error.value)
+    assert "\x1b" not in "".join((str(error.value), *capfd.readouterr()))
     assert not list(tmp_path.rglob(MARKER))
 
 
