@@ -137,14 +137,12 @@ def _predictions(name: str, mutation: Mutation, write: Callable[[Path, dict[str,
         asked = question_frame(data)
 
         def read(file: Path) -> object:
-            for rule in (None, "lavin"):
-                try:
-                    frame = error_frame(read_predictions(file, asked, rule=rule).frame, data)
-                except UserError as error:
-                    if str(file) in str(error):
-                        raise
-                    raise UserError(f"{file}: {error}") from error  # about the frame, whose file its caller knows
-            return frame
+            read = read_predictions(file, asked)
+            read_predictions(file, asked, rule="lavin")
+            try:
+                return error_frame(read.frame, data)
+            except UserError as error:
+                raise UserError(f"{file}: {error}") from error  # about the frame, whose file its caller knows
 
         seeds = []
         for texts in (False, True):

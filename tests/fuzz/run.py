@@ -29,7 +29,7 @@ from random import Random
 import atheris
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.readers import NAMES, readers
+from tests.fuzz.readers import NAMES, Reader, readers
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 1.0
@@ -57,14 +57,10 @@ def fuzz(name: str, runs: int, seed: int) -> None:
 
     def one(content: bytes) -> None:
         nonlocal count, refused, slowest
-        start = time.process_time()
-        try:
-            refused += reader.check(content) is not None
-            kind = None
-        except Exception as error:
-            kind = _kind(error)
-        taken = time.process_time() - start
-        count, slowest = count + 1, max(slowest, taken)
+        kind, was_refused, taken = _tried(reader, content)
+        if taken > SECONDS:  # a loaded machine counts its own pauses as ours: not twice
+            taken = min(taken, _tried(reader, content)[2])
+        count, refused, slowest = count + 1, refused + was_refused, max(slowest, taken)
         if kind is None and taken > SECONDS:
             kind = "slow"
         if kind is not None and kind not in found:
@@ -93,6 +89,16 @@ def fuzz(name: str, runs: int, seed: int) -> None:
     options += [f"-artifact_prefix={CORPUS.parent}/crash-{name}-", "-print_final_stats=0", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutator)
     atheris.Fuzz()
+
+
+def _tried(reader: Reader, content: bytes) -> tuple[str | None, bool, float]:
+    """How it failed, whether it was refused, and the seconds of processor time."""
+    start = time.process_time()
+    try:
+        kind, refused = None, reader.check(content) is not None
+    except Exception as error:
+        kind, refused = _kind(error), False
+    return kind, refused, time.process_time() - start
 
 
 def _kind(error: Exception) -> str:
