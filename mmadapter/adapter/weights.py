@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mmadapter.adapter.adapter import GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
@@ -30,7 +30,8 @@ def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
         about: what else the configuration says: names and fingerprints of the frozen models, the input's form.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state_dict().items()}
-    write_whole(folder / WEIGHTS_FILE, lambda part: save_file(tensors, part, metadata={"format": FORMAT}))
+    data = save(tensors, {"format": FORMAT})  # `save_file` would make a file that only its owner can read
+    write_whole(folder / WEIGHTS_FILE, lambda part: part.write_bytes(data))
     config = {"format": FORMAT, **about, **asdict(adapter.config)}
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,16 +16,21 @@ CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment", "
 
 
 def start(
-    folder: Path, *arguments: str, rename: int | None = None, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    rename: int | None = None,
+    room: int | None = None,
+    environment: dict[str, str] | None = None,
 ) -> ForkServerProcess:
     """`mmadapter-train` with everything in `folder`: `data/`, `cache/`, `run/`.
 
     Args:
         rename: the process kills itself at this renaming of a file (from 0): just before an even one, just after an
             odd one.
+        room: bytes that a file may have, as if the disk were full then; what the process says stands in `stderr`.
         environment: further variables.
     """
-    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename, environment or {}))
+    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename, room, environment or {}))
     process.start()
     return process
 
@@ -39,13 +45,18 @@ def start_two(folder: Path, *arguments: str) -> list[ForkServerProcess]:
     return [start(folder, *arguments, environment=rank) for rank in ranks]
 
 
-def _train(folder: Path, arguments: tuple[str, ...], rename: int | None, environment: dict[str, str]) -> None:
+def _train(
+    folder: Path, arguments: tuple[str, ...], rename: int | None, room: int | None, environment: dict[str, str]
+) -> None:
     import torch
 
     from mmadapter.cli.train import main
 
     os.environ |= {"MMADAPTER_CACHE": str(folder / "cache"), **environment}
     torch.set_num_threads(1)
+    if room is not None:
+        sys.stderr = (folder / "stderr").open("w")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     if rename is not None:
         os.replace = _killing(os.replace, rename)
     sys.exit(main(["--output-dir", str(folder / "run"), "--quiet", *arguments]))

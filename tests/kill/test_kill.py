@@ -139,6 +139,21 @@ def test_three_kills(reference, tmp_path):
     check_same(tmp_path, reference)
 
 
+def test_a_full_disk_is_told_and_costs_nothing(reference, tmp_path):
+    """No file may grow beyond less than a checkpoint: the first one cannot be written. Then there is room again."""
+    shutil.copytree(reference.folder / "data", tmp_path / "data")
+    shutil.copytree(reference.folder / "cache", tmp_path / "cache")
+    process = resumed(tmp_path, room=50_000)
+    process.join()
+    assert process.exitcode == 2
+    file = tmp_path / "run" / "multimodal" / "checkpoint.safetensors"
+    told = f"mmadapter-train: {file}: cannot be written: File too large\n  what was there before is kept\n"
+    assert (tmp_path / "stderr").read_text() == told
+    assert not list((tmp_path / "run").rglob("*.part"))
+    finish(tmp_path)
+    check_same(tmp_path, reference)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_thirty_kills(reference, tmp_path):
