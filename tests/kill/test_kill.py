@@ -174,26 +174,28 @@ def test_thirty_kills(reference, tmp_path):
 @pytest.mark.timeout(1200)
 def test_two_processes_killed_while_they_train(reference, tmp_path):
     """One of both is killed at any moment of a training, the other one, which waits for it, too."""
-    whole, parts, rng = tmp_path / "whole", tmp_path / "parts", random.Random(3)
+    rng, kills, runs = random.Random(3), 0, 0
     settings = ("--dataset", "demo", "--data-dir", str(reference.folder / "data"), *SETTINGS)
-    for folder in (whole, parts):
-        shutil.copytree(reference.folder / "cache", folder / "cache")
-    train_together(whole, *settings)
-    kills = 0
+    shutil.copytree(reference.folder / "cache", tmp_path / "whole" / "cache")
+    train_together(tmp_path / "whole", *settings)
+    expected = contents(tmp_path / "whole")
     while kills < 6:
-        stage = ("training multimodal", "training text")[kills // 3]
-        begun = (parts / "run" / "config.yaml").exists()
-        processes = start_two(parts, *(("--resume",) if begun else settings))
-        victim = rng.randrange(2)
-        survivor = processes[1 - victim]
-        assert killed(processes[victim], parts, STAGES[stage], rng.uniform(0, reference.seconds(stage)))
-        survivor.kill()
-        survivor.join()
-        kills += 1
-    train_together(parts, "--resume")
-    found, expected = contents(parts), contents(whole)
-    assert found.keys() == expected.keys()
-    assert [name for name, content in expected.items() if found[name] != content] == []
+        folder = tmp_path / str(runs)
+        shutil.copytree(reference.folder / "cache", folder / "cache")
+        for stage in ("training multimodal", "training text"):
+            begun = (folder / "run" / "config.yaml").exists()
+            processes = start_two(folder, *(("--resume",) if begun else settings))
+            victim = processes.pop(rng.randrange(2))
+            (survivor,) = processes
+            if killed(victim, folder, STAGES[stage], rng.uniform(0, reference.seconds(stage))):
+                kills += 1
+                survivor.kill()
+            survivor.join()
+        train_together(folder, "--resume")
+        found = contents(folder)
+        assert found.keys() == expected.keys()
+        assert [name for name, content in expected.items() if found[name] != content] == []
+        runs += 1
 
 
 def train_together(folder: Path, *arguments: str) -> None:
