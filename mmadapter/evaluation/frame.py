@@ -117,7 +117,7 @@ def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str =
     frame = pd.DataFrame(index=questions.index)
     frame["prediction"] = prediction
     frame["correct"] = (prediction == questions["answer"]).fillna(False)
-    probabilities = [None if p is None or np.ndim(p) == 0 else [float(x) for x in p] for p in given["probabilities"]]
+    probabilities = [_probabilities(value) for value in given["probabilities"]]
     wrong = [
         pid
         for pid, p, n in zip(questions.index, probabilities, questions["n_choices"], strict=True)
@@ -186,6 +186,14 @@ def _split_of(predictions: pd.DataFrame, data: Dataset) -> Dataset:
 
 def _pids(predictions: pd.DataFrame) -> pd.Index:
     return pd.Index(predictions["pid"]) if "pid" in predictions else predictions.index
+
+
+def _probabilities(value: Any) -> list[float] | None:
+    """None where there are none; empty, as no question's are, where they are no numbers."""
+    try:
+        return None if value is None or np.ndim(value) == 0 else [float(x) for x in value]
+    except (TypeError, ValueError, OverflowError):
+        return []
 
 
 def _chosen(probabilities: list[float] | None, prediction: Any) -> tuple[float | None, float]:
