@@ -259,7 +259,7 @@ def _parquet_file(path: Path) -> pd.DataFrame:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Those of the columns that a parquet file has, each of texts, numbers or lists of them.
+    """Those of the columns that a parquet file has, each of texts or numbers, `probabilities` of lists of them.
 
     Raises:
         UserError: it cannot be read, is larger than MAX_BYTES decoded, or has a column of another type.
@@ -271,7 +271,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         schema = file.schema_arrow
         found = [column for column in columns if schema.names.count(column) == 1]
         for column in found:
-            if not is_plain(kind := schema.field(column).type):
+            kind = schema.field(column).type
+            if not is_plain(kind) or (pyarrow.types.is_nested(kind) and column != "probabilities"):
                 raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
         batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
         table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
