@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock  # noqa: F401 (nobody, who writes below, might not read the library)
@@ -17,19 +18,24 @@ from mmadapter.errors import UserError
 from mmadapter.files import Paced, sole_writer, write_text, write_whole
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """From here on no file of this process grows beyond 1,000 bytes."""
+    """Within it no file of this process grows beyond 1,000 bytes: not a fixture, for pytest's own log is a file too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_without_room_keeps_the_old_file_and_no_part_of_the_new(tmp_path, small_disk):
+def test_a_disk_without_room_keeps_the_old_file_and_no_part_of_the_new(tmp_path):
     file = tmp_path / "a.txt"
     write_text(file, "old")
-    with pytest.raises(UserError, match=r"a\.txt: cannot be written: File too large\n  what was there before is kept"):
+    with (
+        small_disk(),
+        pytest.raises(UserError, match=r"a\.txt: cannot be written: File too large\n  what was there before is kept"),
+    ):
         write_text(file, "new" * 1000)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
