@@ -19,7 +19,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 check: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --hypothesis-profile=default
 
 test-minimum:
 	$(PYTHON) -m venv .venv-minimum

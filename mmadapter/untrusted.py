@@ -149,7 +149,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, str if hint is Path else hint)
 
 
-def _is_finite(value: float | str) -> bool:
+def _is_finite(value: int | float | str) -> bool:
     try:
         return math.isfinite(float(value))
     except (ValueError, OverflowError):
