@@ -6,6 +6,7 @@
 # make fuzz   100,000 damaged files for each reader, guided by coverage (hours; see tests/fuzz/run.py)
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 DEMO := runs/demo
 
 .PHONY: demo test test-minimum check audit fuzz lint clean
@@ -16,10 +17,10 @@ demo: .venv/demo
 	@echo "Report: $(DEMO)/report.html"
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 check: lint
-	$(BIN)/python -m pytest --hypothesis-profile=default
+	$(PYTEST) --hypothesis-profile=default
 
 test-minimum:
 	$(PYTHON) -m venv .venv-minimum
