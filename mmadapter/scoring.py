@@ -14,7 +14,7 @@ end-of-text token included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -192,19 +192,23 @@ def greedy_answers(
     return tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
 
-def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> Iterator[list[int]]:
-    """Indices of questions of similar length, longest first: at most `max_tokens` padded tokens a batch, and no row
-    more than `PADDING` shorter than the longest."""
-    lengths = [_row_length(question) for question in questions]
-    batch: list[int] = []
-    for index in sorted(range(len(questions)), key=lengths.__getitem__, reverse=True):
-        longest = lengths[batch[0]] if batch else 0
-        if batch and ((len(batch) + 1) * longest > max_tokens or lengths[index] < (1 - PADDING) * longest):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> list[list[int]]:
+    """Indices of questions in batches for scoring."""
+    return similar_lengths([_row_length(question) for question in questions], max_tokens)
+
+
+def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices of rows in batches of similar length, longest first: at most `max_tokens` padded tokens a batch (or a
+    single row), and no row more than `PADDING` shorter than the longest."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        longest = lengths[batches[-1][0]] if batches else 0
+        fits = batches and (len(batches[-1]) + 1) * longest <= max_tokens
+        if fits and lengths[index] >= (1 - PADDING) * longest:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
 
 
 def _row_length(question: Encoded) -> int:

@@ -127,7 +127,7 @@ def test_generation_is_greedy_and_the_padding_does_not_matter(model):
 
 def test_batches_hold_every_question_once_and_neither_too_many_tokens_nor_much_padding(model, monkeypatch):
     questions = encoded(model) * 5
-    batches = list(length_batches(questions, max_tokens=700))
+    batches = length_batches(questions, max_tokens=700)
     assert sorted(index for batch in batches for index in batch) == list(range(len(questions)))
     rows = []
     monkeypatch.setattr(model, "logits", lambda _adaption, tokens, *_, **__: rows.append(tokens) or pytest.skip())

@@ -75,7 +75,7 @@ def test_the_graph_of_a_step_does_not_grow_with_the_layers_below(model, question
 
 def test_a_scoring_is_one_forward_a_question(model, questions):
     rows = rows_of(model)
-    batches = list(length_batches(questions))
+    batches = length_batches(questions)
     for batch in batches:
         asked = [questions[index] for index in batch]
         option_log_likelihoods(model, adaption_of(model, IMAGES, asked), asked)

@@ -68,7 +68,7 @@ def predict(
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
-    batches = list(length_batches(questions))
+    batches = length_batches(questions)
     journal = None
     if file is not None:
         key = _key(model, questions, batches, images, scoring)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmadapter.scoring import similar_lengths
+
 BUCKET = 32
 """Batches among which problems are sorted by length: padding shrinks, the order stays random."""
 
@@ -28,17 +30,12 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 def forward_parts(
     batch: Sequence[int], lengths: Sequence[int], max_tokens: int, share: tuple[int, int]
 ) -> list[list[int]]:
-    """One process' part of a batch, cut into forwards of at most `max_tokens` padded tokens (or a single problem).
+    """One process' part of a batch, cut into forwards of similar length and at most `max_tokens` padded tokens.
 
     Args:
         lengths: tokens of each problem.
         share: (process, processes): of the problems in order of length every process takes each so many-th.
     """
     process, processes = share
-    parts: list[list[int]] = []
-    for index in sorted(batch, key=lambda index: lengths[index], reverse=True)[process::processes]:
-        if parts and (len(parts[-1]) + 1) * lengths[parts[-1][0]] <= max_tokens:
-            parts[-1].append(index)
-        else:
-            parts.append([index])
-    return parts
+    own = sorted(batch, key=lambda index: lengths[index], reverse=True)[process::processes]
+    return [[own[at] for at in part] for part in similar_lengths([lengths[index] for index in own], max_tokens)]

@@ -213,7 +213,7 @@ def validate(
     if not questions:
         return None, None
     loss, correct = 0.0, 0
-    for indices in list(length_batches(questions))[state.process_index :: state.num_processes]:
+    for indices in length_batches(questions)[state.process_index :: state.num_processes]:
         batch = [questions[index] for index in indices]
         scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch)
         for question, (target, options) in zip(batch, scored, strict=True):
