@@ -13,6 +13,8 @@ from mmadapter.errors import UserError
 
 Scoring = Literal["likelihood", "generate"]
 Variant = Literal["both", "multimodal", "text"]
+AttentionKind = Literal["zero-init", "rand-init"]
+PromptUnit = Literal["one", "layer"]
 
 _Part = TypeVar("_Part", bound="InputFormat | Recipe")
 
@@ -95,6 +97,10 @@ class RunConfig(InputFormat, Recipe):
     prompt_std: float = 1.0
     """Standard deviation of the initial prompts."""
     scoring: Scoring = "likelihood"
+    prompt_unit: PromptUnit = "one"
+    """Of prompt_std: 1, or the size of what enters each adapted layer's frozen attention (its root mean square)."""
+    attention: AttentionKind = "zero-init"
+    """The paper's gated attention, or its ablation: prompts and words in one softmax without a gate."""
     """Answer by the likelihood of each option, or by greedy generation read with the strict rule."""
     split: str = "test"
     """Split of the final table."""

@@ -131,6 +131,8 @@ def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> Multimoda
         adapter_len=config.adapter_len,
         adapter_layers=adapted_layers(config, len(llm.layers)),
         projection_hidden=config.projection_hidden,
+        prompt_unit=config.prompt_unit,
+        attention=config.attention,
         prompt_std=config.prompt_std,
         seed=config.seed,
         form=config.part(InputFormat),
@@ -165,7 +167,8 @@ def _test(
     folder, asked = config.folder / config.variant, data[config.split]
     file = folder / "predictions.parquet"
     answers = predict(model, asked, scoring=config.scoring, images=images, file=file, quiet=quiet)
-    write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
+    if config.attention == "zero-init":  # the other has no gates, and no output of its own
+        write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
     table = result_table([system], question_frame(asked), title=f"{config.dataset} {config.split}")

@@ -10,11 +10,11 @@ from pathlib import Path
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption
+from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption, layer_scales
 from mmadapter.adapter.attention import attach, project_prompts
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.backbone import LanguageModel, load_llm
-from mmadapter.config import InputFormat
+from mmadapter.config import AttentionKind, InputFormat, PromptUnit
 from mmadapter.decoder import hidden_at, hidden_below
 from mmadapter.errors import UserError
 from mmadapter.untrusted import checked_fields
@@ -61,6 +61,8 @@ class MultimodalAdapter:
         scales: int = 4,
         projection_hidden: int = 64,
         prompt_std: float = 1.0,
+        prompt_unit: PromptUnit = "one",
+        attention: AttentionKind = "zero-init",
         seed: int = 0,
         form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
     ) -> MultimodalAdapter:
@@ -70,6 +72,8 @@ class MultimodalAdapter:
             llm: a loaded language model, or a name for `load_llm`.
             clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
+            prompt_unit: "layer" takes prompt_std as a multiple of each layer's own scale (`layer_scales`).
+            attention: "rand-init" is the ablation of the paper's Table 5.
             form: how problems become its input, kept with the adapter.
         """
         llm = load_llm(llm) if isinstance(llm, str) else llm
@@ -81,8 +85,13 @@ class MultimodalAdapter:
             adapter_layers=adapter_layers,
             feature_sizes=tower.feature_sizes if tower is not None else (),
             projection_hidden=projection_hidden,
+            attention=attention,
         )
-        return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
+        model = cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
+        if prompt_unit == "layer":
+            prompts = model.adapter.prompts.data
+            prompts *= prompts.new_tensor(layer_scales(llm.layers[-adapter_layers:]))[:, None, None]
+        return model
 
     @contextmanager
     def prompted(self, adaption: Adaption) -> Iterator[None]:
@@ -92,8 +101,9 @@ class MultimodalAdapter:
         nothing is left behind that a later training step could mistake for its own.
         """
         adapted = [layer.self_attn for layer in self.llm.layers[-len(adaption.prompts) :]]
+        gates = [None] * len(adapted) if adaption.gates is None else adaption.gates
         try:
-            for attention, prompts, gate in zip(adapted, adaption.prompts, adaption.gates, strict=True):
+            for attention, prompts, gate in zip(adapted, adaption.prompts, gates, strict=True):
                 attach(attention, project_prompts(attention, prompts, gate, adaption.image_token))
             yield
         finally:

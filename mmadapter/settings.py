@@ -65,6 +65,9 @@ def read_settings(path: Path) -> dict:
 
 
 def differences(path: Path, config: RunConfig) -> list[str]:
-    """Names of the settings in which a saved configuration is another one; the place of a run is none."""
-    saved, now = read_settings(path), _plain(config)
-    return [name for name, value in now.items() if name != "output_dir" and saved.get(name) != value]
+    """Names of the settings in which a saved configuration is another one; the place of a run is none.
+
+    A setting that the file has not was not there yet when it was written, and means its default.
+    """
+    saved, now = {**_plain(RunConfig()), **read_settings(path)}, _plain(config)
+    return [name for name, value in now.items() if name != "output_dir" and saved[name] != value]

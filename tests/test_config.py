@@ -24,6 +24,14 @@ def test_a_preset_written_and_read_is_the_same(preset, tmp_path):
     assert differences(file, replace(config, seed=7, epochs=99)) == ["epochs", "seed"]
 
 
+def test_a_run_older_than_a_setting_has_its_default(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(config_yaml(PRESETS["tiny"]).replace("attention: zero-init\n", ""))
+    assert "attention" not in file.read_text()
+    assert differences(file, PRESETS["tiny"]) == []
+    assert differences(file, replace(PRESETS["tiny"], attention="rand-init")) == ["attention"]
+
+
 def test_the_default_preset_follows_the_data_set():
     assert preset_config(None, None).preset == "tiny"
     assert preset_config(None, "demo").preset == "tiny"

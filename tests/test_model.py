@@ -135,3 +135,55 @@ def test_a_configuration_that_does_not_say_where_it_belongs(model, tmp_path, mis
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match="does not say what the adapter belongs to"):
         MultimodalAdapter.from_pretrained(tmp_path, llm=tiny_lm(), tower=FixedTower())
+
+
+@torch.no_grad()
+def test_rand_init_is_the_frozen_model_with_a_prefix_whatever_the_padding():
+    """Nothing else is computed: the same rows alone, padded, and generated with a cache."""
+    model = tiny_model(attention="rand-init")
+    alone = torch.cat(
+        [
+            model.logits(adaption(model, slice(row, row + 1)), tokens[None], (torch.tensor([0]), torch.tensor([-1])))
+            for row, tokens in enumerate(sequences())
+        ]
+    )
+    width = max(LENGTHS)
+    right = torch.stack([torch.nn.functional.pad(tokens, (0, width - len(tokens))) for tokens in sequences()])
+    padded = model.logits(adaption(model), right, (torch.arange(3), torch.tensor(LENGTHS) - 1))
+    torch.testing.assert_close(padded, alone, rtol=0, atol=2e-5)  # float32, other shapes of the same sums
+
+    left = torch.stack([torch.nn.functional.pad(tokens, (width - len(tokens), 0)) for tokens in sequences()])
+    mask = torch.stack([torch.arange(width) >= width - length for length in LENGTHS]).long()
+    with model.prompted(adaption(model)):
+        cached, plain = (
+            model.llm.model.generate(
+                input_ids=left, attention_mask=mask, max_new_tokens=9, do_sample=False, use_cache=cache,
+                pad_token_id=0, eos_token_id=None,
+            )
+            for cache in (True, False)
+        )  # fmt: skip
+    assert torch.equal(cached, plain)
+    assert torch.equal(cached[:, width], alone.argmax(-1))
+
+
+def test_rand_init_starts_elsewhere_than_the_frozen_model_and_every_weight_of_it_moves():
+    model = tiny_model(attention="rand-init")
+    tokens, read = torch.stack([sequences()[1]] * 3), (torch.arange(3), torch.full((3,), 4))
+    logits = model.logits(adaption(model), tokens, read)
+    zero = tiny_model()
+    assert not torch.allclose(logits, zero.logits(adaption(zero), tokens, read), atol=1e-2)
+    logits.square().sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in model.adapter.parameters())
+
+
+def test_prompts_at_each_layers_own_scale():
+    model, plain = tiny_model(prompt_std=2.0, prompt_unit="layer"), tiny_model()
+    llm = model.llm
+    for layer, weight in zip(llm.layers, (0.3, 0.5, 0.7), strict=True):
+        torch.nn.init.constant_(layer.input_layernorm.weight, weight)
+    settings = {"adapter_len": 5, "adapter_layers": 2, "prompt_std": 2.0, "prompt_unit": "layer"}
+    again = MultimodalAdapter.build(llm, None, **settings)
+    torch.testing.assert_close(again.adapter.prompts[0], plain.adapter.prompts[0] * 2.0 * 0.5)
+    torch.testing.assert_close(again.adapter.prompts[1], plain.adapter.prompts[1] * 2.0 * 0.7)
+    with pytest.raises(UserError, match="choose 1 to 3"):
+        MultimodalAdapter.build(llm, None, **{**settings, "adapter_layers": 4})

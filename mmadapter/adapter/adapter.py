@@ -5,6 +5,7 @@ Axes: B batch, C hidden size, H query heads, K adapter_len, L adapter_layers, F 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from torch.nn.functional import layer_norm
 
 GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
 """The paper writes g, the authors' training code tanh(g), their inference code g."""
+ATTENTIONS = ("zero-init", "rand-init")
+"""The paper's, and the one that its Table 5 compares it with: prompts in the words' own softmax, and no gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +37,16 @@ class AdapterConfig:
     projection_hidden: int = 64
     """Width of the projection's hidden layer. 67 gives the paper's 1.79 M on LLaMA-7B with four scales of 1024."""
     gate_activation: str = "tanh"
+    attention: str = "zero-init"
+    """One of `ATTENTIONS`."""
 
 
 class Adaption(NamedTuple):
     """What an adapter gives to a batch, before any frozen weight is met."""
 
     prompts: Float[Tensor, "L K C"]
-    gates: Float[Tensor, "L H"]
-    """After the activation."""
+    gates: Float[Tensor, "L H"] | None
+    """After the activation; None for rand-init attention."""
     image_token: Float[Tensor, "B C"] | None
     """I_p (Eq. 9), zero for a question without an image; None for the text-only adapter."""
 
@@ -66,7 +71,8 @@ class Projection(nn.Module):
 class Adapter(nn.Module):
     """Prompts, gates and, unless it is text-only, the projection; all in float32.
 
-    The prompts start at N(0, prompt_std), the gates at 0: at step 0 an adapted model is the frozen model.
+    The prompts start at N(0, prompt_std), the gates at 0: at step 0 an adapted model is the frozen model. With
+    rand-init attention there are no gates, and it is not.
     """
 
     def __init__(self, config: AdapterConfig, *, prompt_std: float = 1.0, seed: int = 0) -> None:
@@ -81,7 +87,8 @@ class Adapter(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.prompts = nn.Parameter(torch.randn(layers, length, width) * prompt_std)
-            self.gates = nn.Parameter(torch.zeros(layers, config.num_heads))
+            gated = config.attention == "zero-init"
+            self.gates = nn.Parameter(torch.zeros(layers, config.num_heads)) if gated else None
             self.projection = (
                 Projection(config.feature_sizes, config.projection_hidden, width) if config.feature_sizes else None
             )
@@ -106,4 +113,21 @@ class Adapter(nn.Module):
             image_token = self.projection(image_features)
             if has_image is not None:
                 image_token = torch.where(has_image[:, None], image_token, 0.0)
-        return Adaption(self.prompts, GATE_ACTIVATIONS[self.config.gate_activation](self.gates), image_token)
+        gates = None if self.gates is None else GATE_ACTIVATIONS[self.config.gate_activation](self.gates)
+        return Adaption(self.prompts, gates, image_token)
+
+
+@torch.no_grad()
+def layer_scales(layers: Iterable[nn.Module]) -> list[float]:
+    """The RMS of what enters each frozen layer's attention: that of its input norm's output.
+
+    On an input whose channels are equally large, and so without data; on real text SmolLM2's layers are within a
+    quarter of it. Prompts of this size are as large as what W_k and W_v know.
+    """
+    scales = []
+    for layer in layers:
+        norm = layer.input_layernorm
+        signs = torch.ones_like(norm.weight)
+        signs[1::2] = -1  # mean 0: the same to a layer norm
+        scales.append(norm(signs).float().square().mean().sqrt().item())
+    return scales

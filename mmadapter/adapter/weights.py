@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from mmadapter.adapter.adapter import GATE_ACTIVATIONS, Adapter, AdapterConfig
+from mmadapter.adapter.adapter import ATTENTIONS, GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
 from mmadapter.files import write_text, write_whole
 from mmadapter.untrusted import MAX_RECORD, checked_fields, read_json_object, repeated_keys, short
@@ -57,6 +57,7 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
 def _config(path: Path, saved: dict) -> AdapterConfig:
     where = f"{path}: not an adapter's configuration"
     names = [field.name for field in fields(AdapterConfig)]
+    saved.setdefault("attention", "zero-init")  # those of version 0.1.0 have no other, and do not say so
     if saved.get("format") != FORMAT:
         raise UserError(f"{where}: the format is not {FORMAT}")
     if wrong := [name for name in names if name not in saved] or repeated_keys(saved):
@@ -70,6 +71,8 @@ def _config(path: Path, saved: dict) -> AdapterConfig:
             f"{where}: no gate activation {short(own['gate_activation'])}: choose {' or '.join(GATE_ACTIVATIONS)}"
         )
     return AdapterConfig(**own | {"feature_sizes": tuple(own["feature_sizes"])})
+    if own["attention"] not in ATTENTIONS:
+        raise UserError(f"{where}: no attention {short(own['attention'])}: choose {' or '.join(ATTENTIONS)}")
 
 
 def _load(adapter: Adapter, file: Path) -> None:

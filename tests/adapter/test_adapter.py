@@ -1,12 +1,15 @@
 """What trains: its number, its start, its image token, its files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig
+from mmadapter.adapter.adapter import Adapter, AdapterConfig, layer_scales
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.config import PRESETS
 from mmadapter.errors import UserError
@@ -83,6 +86,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     [
         ({"format": "other"}, "the format is not mmadapter-1"),
         ({"gate_activation": "relu"}, "no gate activation 'relu'"),
+        ({"attention": "causal"}, "no attention 'causal': choose zero-init or rand-init"),
         ({"adapter_len": 4}, "not this adapter's weights"),
         ({"hidden_size": None}, "not an adapter's configuration"),
     ],
@@ -106,3 +110,34 @@ def test_missing_or_damaged_files_are_named(tmp_path):
     weights.write_bytes(b"not safetensors")
     with pytest.raises(UserError, match=r"adapter.safetensors: not this adapter's weights"):
         load_adapter(tmp_path)
+
+
+def test_rand_init_has_no_gates_and_its_files_say_so(tmp_path):
+    config = replace(SMALL, attention="rand-init")
+    adapter = Adapter(config, seed=5)
+    assert adapter.gates is None
+    assert adapter().gates is None
+    assert torch.equal(adapter.prompts, Adapter(SMALL, seed=5).prompts)
+    save_adapter(adapter, {}, tmp_path)
+    assert "gates" not in load_file(tmp_path / "adapter.safetensors")
+    assert load_adapter(tmp_path)[0].config == config
+
+
+def test_a_file_that_does_not_name_its_attention_is_older_than_the_choice(tmp_path):
+    save_adapter(Adapter(SMALL), {}, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    saved = json.loads(path.read_text())
+    assert saved.pop("attention") == "zero-init"
+    path.write_text(json.dumps(saved))
+    assert load_adapter(tmp_path)[0].config == SMALL
+
+
+@pytest.mark.parametrize("norm", [LlamaRMSNorm, nn.LayerNorm])
+def test_a_layers_scale_is_that_of_its_norms_output(norm):
+    """A random input's channels are equally large in the mean."""
+    layer = nn.Module()
+    layer.input_layernorm = norm(512)
+    nn.init.normal_(layer.input_layernorm.weight, 0.2, 0.1)
+    with torch.no_grad():
+        seen = layer.input_layernorm(torch.randn(300, 512)).square().mean().sqrt()
+    assert layer_scales([layer]) == [pytest.approx(seen.item(), rel=0.02)]
