@@ -7,7 +7,8 @@ An input is a file of the reader's format with something wrong in it (`mutate.py
 one that reached new code. It fails if anything but a result or a `UserError` comes out, if it takes more than a second
 of processor time, or if the process, some 800 MB of it libraries, comes to more than 3 GB. What fails is written to
 `tests/fuzz/corpus/READER/`, where `test_fuzz.py` replays it for ever, and the run goes on; only a crash of the
-interpreter or too much memory ends it. At the end it prints one line of JSON a reader. `pip install -e .[test,fuzz]`.
+interpreter, too much memory or half an hour over one input ends it. At the end it prints one line of JSON a reader.
+`pip install -e .[test,fuzz]`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 1.0
 MEGABYTES = 3072
 LONGEST_INPUT = 1 << 15
+HANG = 1800
+"""Seconds by the clock after which libFuzzer ends a run: many, for on a loaded machine most of them are others'."""
 
 
 def fuzz(name: str, runs: int, seed: int) -> None:
@@ -81,8 +84,8 @@ def fuzz(name: str, runs: int, seed: int) -> None:
 
     options = [
         f"-rss_limit_mb={MEGABYTES}",
-        "-timeout=60",
-        "-report_slow_units=60",
+        f"-timeout={HANG}",
+        f"-report_slow_units={HANG}",
         f"-max_len={LONGEST_INPUT}",
         f"-seed={seed}",
     ]
