@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from mmadapter.adapter.adapter import ATTENTIONS, GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
@@ -56,8 +57,8 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
 
 def _config(path: Path, saved: dict) -> AdapterConfig:
     where = f"{path}: not an adapter's configuration"
-    names = [field.name for field in fields(AdapterConfig)]
     saved.setdefault("attention", "zero-init")  # those of version 0.1.0 have no other, and do not say so
+    names = [field.name for field in fields(AdapterConfig)]
     if saved.get("format") != FORMAT:
         raise UserError(f"{where}: the format is not {FORMAT}")
     if wrong := [name for name in names if name not in saved] or repeated_keys(saved):
@@ -70,13 +71,28 @@ def _config(path: Path, saved: dict) -> AdapterConfig:
         raise UserError(
             f"{where}: no gate activation {short(own['gate_activation'])}: choose {' or '.join(GATE_ACTIVATIONS)}"
         )
-    return AdapterConfig(**own | {"feature_sizes": tuple(own["feature_sizes"])})
     if own["attention"] not in ATTENTIONS:
         raise UserError(f"{where}: no attention {short(own['attention'])}: choose {' or '.join(ATTENTIONS)}")
+    return AdapterConfig(**own | {"feature_sizes": tuple(own["feature_sizes"])})
 
 
 def _load(adapter: Adapter, file: Path) -> None:
-    """Its tensors from a file: the very names and shapes, floating point, finite."""
+    """Its tensors from a file: the very names and shapes."""
+    tensors = read_weights(file)
+    try:
+        # Copied: a tensor left where the file put it is aligned differently, and sums differ in their last bit.
+        owned = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
+        adapter.load_state_dict(owned, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{file}: not this adapter's weights: {' '.join(str(error).split())[:300]}") from error
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter's safetensors file, floating point and finite, where the file put them.
+
+    Raises:
+        UserError: no such file, another kind of file, too large, or what is no number in it.
+    """
     where = f"{file}: not this adapter's weights"
     if not file.is_file():
         raise UserError(f"{where}: no such file")
@@ -86,9 +102,6 @@ def _load(adapter: Adapter, file: Path) -> None:
         tensors = load_file(file)
         if wrong := [n for n, t in tensors.items() if not t.is_floating_point() or not t.isfinite().all()]:
             raise UserError(f"{where}: {wrong[0][:40]} holds what is no finite number")
-        # Copied: a tensor left where the file put it is aligned differently, and sums differ in their last bit.
-        owned = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
-        adapter.load_state_dict(owned, assign=True)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where}: {reason[:300]}") from error
+        raise UserError(f"{where}: {' '.join(str(error).split())[:300]}") from error
+    return tensors

@@ -1,0 +1,122 @@
+"""PEFT's `adaption_prompt`: a folder of `adapter_model.safetensors` and `adapter_config.json`.
+
+    base_model.model.model.layers.N.self_attn.adaption_prompt    (1, K, C)
+    base_model.model.model.layers.N.self_attn.adaption_gate      (1,)
+
+One gate for all heads of a layer, without an activation. Where PEFT computes something else than the paper's formula,
+nothing is converted: on models whose output projection has a bias it adds that bias twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from mmadapter.adapter.adapter import Adapter
+from mmadapter.adapter.weights import read_weights
+from mmadapter.backbone import LanguageModel
+from mmadapter.errors import UserError
+from mmadapter.files import write_text, write_whole
+from mmadapter.interchange.layers import activated, layers_of, refuse_others, text_adapter
+from mmadapter.untrusted import MAX_RECORD, read_json_object, short
+
+WEIGHTS_FILE, PICKLE_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"
+_NAME = re.compile(r"base_model\.model\.model\.layers\.(\d{1,4})\.self_attn\.(adaption_prompt|adaption_gate)")
+_FAMILIES = ("llama", "mistral")
+"""Of those that the adapter knows; its third is GPT-2."""
+
+
+def base_model(folder: Path) -> str | None:
+    """The name of the language model in a PEFT adapter's configuration, where it has one.
+
+    Raises:
+        UserError: not an adaption prompt.
+    """
+    name = _config(folder).get("base_model_name_or_path")
+    return name if isinstance(name, str) and name else None
+
+
+def from_peft(folder: Path, llm: LanguageModel) -> Adapter:
+    """
+    Raises:
+        UserError: not an adaption prompt, a pickle, missing or surplus tensors, another model's sizes, or a model on
+            which PEFT computes something else.
+    """
+    config, file = _config(folder), folder / WEIGHTS_FILE
+    _check_model(llm)
+    if not file.exists() and (folder / PICKLE_FILE).exists():
+        raise UserError(
+            f"{folder / PICKLE_FILE}: is a pickle, and is not loaded, for it could run a program\n"
+            f"  PEFT's save_pretrained writes {WEIGHTS_FILE} unless it is told otherwise"
+        )
+    tensors = read_weights(file)
+    found = {name: match for name in tensors if (match := _NAME.fullmatch(name))}
+    refuse_others(tensors, found, str(file))
+    parts: dict[str, dict[int, Tensor]] = {"adaption_prompt": {}, "adaption_gate": {}}
+    for name, match in found.items():
+        parts[match[2]][int(match[1])] = tensors[name]
+    prompts = {layer: prompt.squeeze(0) for layer, prompt in parts["adaption_prompt"].items()}
+    adapter = text_adapter(prompts, parts["adaption_gate"], llm, "identity", str(file))
+    for name in ("adapter_len", "adapter_layers"):
+        if config.get(name) != getattr(adapter.config, name):
+            raise UserError(
+                f"{folder / CONFIG_FILE}: {name} is {short(config.get(name))}, but {getattr(adapter.config, name)} "
+                f"in {WEIGHTS_FILE}"
+            )
+    return adapter
+
+
+def to_peft(adapter: Adapter, llm: LanguageModel, folder: Path) -> None:
+    """Write both files.
+
+    Raises:
+        UserError: it cannot be said exactly in PEFT's format.
+    """
+    layers, prompts, gates = layers_of(adapter, llm, "PEFT's adaption prompt")
+    _check_model(llm)
+    gates = activated(adapter, gates)
+    for layer, gate in zip(layers, gates, strict=True):
+        if not (gate == gate[0]).all():
+            raise UserError(
+                f"layer {layer}: its heads have gates from {gate.min():.4g} to {gate.max():.4g}, and PEFT's adaption "
+                "prompt has one for all heads of a layer: it would be another adapter"
+            )
+    name = "base_model.model.model.layers.{}.self_attn.{}"
+    tensors = {name.format(n, "adaption_prompt"): prompt[None] for n, prompt in zip(layers, prompts, strict=True)}
+    tensors |= {name.format(n, "adaption_gate"): gate[:1] for n, gate in zip(layers, gates, strict=True)}
+    data = save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, {"format": "pt"})
+    write_whole(folder / WEIGHTS_FILE, lambda part: part.write_bytes(data))
+    config = {
+        "adapter_layers": len(layers),
+        "adapter_len": adapter.config.adapter_len,
+        "base_model_name_or_path": llm.name,
+        "inference_mode": True,
+        "peft_type": "ADAPTION_PROMPT",
+        "target_modules": "self_attn",
+        "task_type": "CAUSAL_LM",
+    }
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+
+
+def _config(folder: Path) -> dict[str, object]:
+    path = folder / CONFIG_FILE
+    config = read_json_object(path, MAX_RECORD)
+    if (kind := config.get("peft_type")) != "ADAPTION_PROMPT":
+        raise UserError(f"{path}: peft_type is {short(kind)}: only ADAPTION_PROMPT is a LLaMA-Adapter")
+    if config.get("target_modules") not in (None, "self_attn"):
+        raise UserError(f"{path}: target_modules is {short(config['target_modules'])}: the adapter sits in self_attn")
+    return config
+
+
+def _check_model(llm: LanguageModel) -> None:
+    config, attention = llm.model.config, llm.layers[-1].self_attn
+    if config.model_type not in _FAMILIES:
+        raise UserError(f"{llm.name} is a {config.model_type}: PEFT's adaption prompt knows {' and '.join(_FAMILIES)}")
+    if attention.o_proj.bias is not None:
+        raise UserError(f"{llm.name}: its output projection has a bias, which PEFT's adaption prompt adds twice")
+    if config.num_attention_heads * attention.head_dim != config.hidden_size:
+        raise UserError(f"{llm.name}: its heads together are not as wide as the model, which PEFT takes for granted")
