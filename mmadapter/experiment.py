@@ -113,8 +113,7 @@ def _run(
     systems = [_test(own, models[name], data, images, epochs[name], quiet) for name, own in variants.items()]
     if config.dataset == "demo":
         systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), folder / "ceiling.parquet", quiet))
-    title = f"{config.dataset} {config.split}" + (f", {len(data.skipped)} skipped" if data.skipped else "")
-    table = result_table(systems, question_frame(data[config.split]), title=title)
+    table = result_table(systems, question_frame(data[config.split]), title=_title(config, data))
     write_text(folder / "table.json", render(table, "json"))
     write_text(folder / "README.md", f"# {folder.name}\n\n{render(table, 'markdown')}")
     return table
@@ -131,9 +130,9 @@ def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> Multimoda
         adapter_len=config.adapter_len,
         adapter_layers=adapted_layers(config, len(llm.layers)),
         projection_hidden=config.projection_hidden,
+        prompt_std=config.prompt_std,
         prompt_unit=config.prompt_unit,
         attention=config.attention,
-        prompt_std=config.prompt_std,
         seed=config.seed,
         form=config.part(InputFormat),
     )
@@ -171,7 +170,7 @@ def _test(
         write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
-    table = result_table([system], question_frame(asked), title=f"{config.dataset} {config.split}")
+    table = result_table([system], question_frame(asked), title=_title(config, data))
     metrics = {
         "table": json.loads(render(table, "json")),
         "epochs": [asdict(epoch) for epoch in epochs],
@@ -182,6 +181,12 @@ def _test(
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_text(folder / "README.md", model_card(config, model, render(table, "markdown"), len(data.skipped)))
     return system
+
+
+def _title(config: RunConfig, data: Dataset) -> str:
+    """Of a table: whose questions, and how many of them were left out."""
+    skipped = len(data[config.split].skipped)
+    return f"{config.dataset} {config.split}" + (f", {skipped} skipped" if skipped else "")
 
 
 def _ceiling(llm: LanguageModel, data: Dataset, form: InputFormat, file: Path, quiet: bool) -> Predictions:

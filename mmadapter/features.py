@@ -64,6 +64,10 @@ def question_images(
     pids = list(found)
     images = QuestionImages(values, {pid: row for row, pid in enumerate(pids)})
     if broken:
-        lost = {pids[image.index]: Skipped(f"problem {pids[image.index]}, image", image.reason) for image in broken}
-        data = replace(data.only(data.problems.keys() - lost.keys()), skipped=(*data.skipped, *lost.values()))
+        lost = {pids[image.index]: image.reason for image in broken}
+        skipped = [
+            Skipped(f"problem {pid}, image", reason, pid, tuple(name for name, of in data.splits.items() if pid in of))
+            for pid, reason in lost.items()
+        ]
+        data = replace(data.only(data.problems.keys() - lost.keys()), skipped=(*data.skipped, *skipped))
     return images, data

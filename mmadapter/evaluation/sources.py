@@ -150,7 +150,11 @@ def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) 
     if not stored:
         return data
     kept = data.only(_answered(stored[0]))
-    lost = [Skipped(f"pid {pid}: image", "had no answer") for pid in data.problems if pid not in kept.problems]
+    lost = [
+        Skipped(f"pid {pid}: image", "had no answer", pid, (split,))
+        for pid in data.problems
+        if pid not in kept.problems
+    ]
     return replace(kept, skipped=(*data.skipped, *lost))
 
 

@@ -58,13 +58,17 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
     raw_problems = read_json_object(problems_file)
     splits = read_splits(folder / "pid_splits.json", broken)
     split_of = {pid: split for split in SPLITS for pid in splits.get(split, ())}
+    listed_in: dict[str, list[str]] = {}
+    for name, pids in splits.items():
+        for pid in pids:
+            listed_in.setdefault(pid, []).append(name)
     captions = _captions(folder)
     pictures = _Pictures(folder)
 
     problems: dict[str, Problem] = {}
     repeated_pids = set(repeated_keys(raw_problems))
     for pid, raw in raw_problems.items():
-        with broken.caught():
+        with broken.caught(pid, listed_in.get(pid)):
             where = f"{problems_file}: pid {checked_name(pid, f'{problems_file}: pid')}"
             if pid in repeated_pids:
                 raise BrokenProblem(where, "occurs more than once")
@@ -77,7 +81,7 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
 
     for name, pids in splits.items():
         for pid in pids:
-            with broken.caught():
+            with broken.caught(pid, [name]):
                 if pid not in raw_problems:
                     raise BrokenProblem(f"{folder / 'pid_splits.json'}: {name}: pid {pid}", "no such problem")
     known = {name: tuple(pid for pid in pids if pid in problems) for name, pids in splits.items()}
@@ -99,7 +103,7 @@ def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]
             raise UserError(f"{file}: {name}: must be a list of pids, each a text")
         kept: dict[str, None] = {}
         for pid in pids:
-            with broken.caught():
+            with broken.caught(pid, [name]):
                 if checked_name(pid, f"{file}: {name}: pid") in kept:
                     raise BrokenProblem(f"{file}: {name}: pid {pid}", "occurs more than once")
                 if name in SPLITS and place.setdefault(pid, name) != name:

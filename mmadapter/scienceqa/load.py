@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmadapter.errors import UserError
 from mmadapter.files import sole_writer, told_write_errors
 from mmadapter.paths import cache_dir
 from mmadapter.scienceqa.layout import read_layout
-from mmadapter.scienceqa.problems import Dataset, Problem, Skipped
+from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
 
 DATASETS = ("demo", "scienceqa")
@@ -75,7 +76,7 @@ def _joined(name: str, folders: list[Path], parts: list[Dataset], on_error: OnEr
         for pid, problem in part.problems.items():
             first = problems.setdefault(pid, problem)
             origin.setdefault(pid, folder)
-            with broken.caught():
+            with broken.caught(pid):
                 if first.split != problem.split:
                     contradicted.add(pid)
                     raise BrokenProblem(
@@ -88,7 +89,7 @@ def _joined(name: str, folders: list[Path], parts: list[Dataset], on_error: OnEr
         split: tuple(dict.fromkeys(pid for part in parts for pid in part.splits.get(split, ()) if pid in problems))
         for split in names
     }
-    skipped: list[Skipped] = [skip for part in parts for skip in part.skipped]
+    skipped = [replace(s, splits=()) if s.pid in problems else s for part in parts for s in part.skipped]
     return Dataset(name, problems, splits, (*skipped, *broken.skipped))
 
 

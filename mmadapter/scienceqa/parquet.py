@@ -107,7 +107,7 @@ def read_parquet(folder: Path, *, on_error: OnError = "stop") -> Dataset:
         rows = [row for file in files for row in _rows(file)]
         splits[split] = _pids(folder, split, len(rows), listed)
         for pid, row in zip(splits[split], rows, strict=True):
-            with broken.caught():
+            with broken.caught(pid, (name for name, pids in splits.items() if pid in pids)):
                 problems[pid] = _problem(row, pid, split)
     known = {name: tuple(pid for pid in pids if pid in problems) for name, pids in splits.items()}
     # A list over tables that are not here names nothing, and is no split.

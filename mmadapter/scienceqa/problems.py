@@ -82,6 +82,9 @@ class Skipped:
     where: str
     """File, pid and field."""
     reason: str
+    pid: str | None = None
+    splits: tuple[str, ...] | None = None
+    """Every split that lacks the problem, none if another folder has a sound one; None if that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = field(default=())
 
     def __getitem__(self, split: str) -> Dataset:
-        """The problems of one split.
+        """The problems of one split, and in `skipped` those that it lacks or may lack.
 
         Raises:
             UserError: no such split.
@@ -107,7 +110,8 @@ class Dataset:
         if split not in self.splits:
             raise UserError(f"{self.name}: no split {split!r}; there are: {', '.join(self.splits) or 'none'}")
         pids = self.splits[split]
-        return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, self.skipped)
+        skipped = tuple(skip for skip in self.skipped if skip.splits is None or split in skip.splits)
+        return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, skipped)
 
     def only(self, pids: Container[str]) -> Dataset:
         """The problems among `pids`, and the splits without the others."""

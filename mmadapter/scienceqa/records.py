@@ -5,7 +5,7 @@ words. Field names and types are those of `problems.json`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -48,14 +48,19 @@ class BrokenProblems:
         self.skipped: list[Skipped] = []
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Around the reading of one problem: what follows the break inside is not done."""
+    def caught(self, pid: str | None = None, splits: Iterable[str] | None = None) -> Iterator[None]:
+        """Around the reading of one problem: what follows the break inside is not done.
+
+        Args:
+            splits: all that name the problem; None if that is unknown.
+        """
         try:
             yield
         except BrokenProblem as broken:
             if self._on_error != "skip":
                 raise UserError(f"{broken}\n  correct it, or leave it out with --on-error skip") from None
-            self.skipped.append(Skipped(broken.where, broken.reason))
+            named = None if splits is None else tuple(splits)
+            self.skipped.append(Skipped(broken.where, broken.reason, pid, named))
 
 
 def checked_name(name: str, where: str) -> str:

@@ -189,3 +189,12 @@ def test_pictures_are_read_when_asked_for(illustrated):
     image.path.unlink()
     with pytest.raises(UserError, match=r"9/image\.png: cannot be read: No such file"):
         image.read()
+
+
+def test_what_is_left_out_is_counted_in_the_splits_that_lack_it(tmp_path, record, write_layout):
+    splits = {"train": ["1", "2"], "test": ["3", "4"], "minitest": ["3", "77"]}
+    records = {"1": record(), "2": record(answer=9), "3": record(split="test", answer=9), "4": record(split="test")}
+    data = read_layout(write_layout(tmp_path, {**records, "5": record(answer=9)}, splits=splits), on_error="skip")
+    assert sorted(skip.pid for skip in data.skipped) == ["2", "3", "5", "77"]
+    named = {split: sorted(skip.pid for skip in data[split].skipped) for split in splits}
+    assert named == {"train": ["2", "5"], "test": ["3", "5"], "minitest": ["3", "5", "77"]}  # 5 is in no list

@@ -55,6 +55,7 @@ def test_what_is_skipped_in_one_folder_is_counted_and_taken_from_the_next(tmp_pa
     data = load_dataset("scienceqa", [tmp_path / "a", tmp_path / "b"], on_error="skip")
     assert data.problems["1"].answer == 1
     assert [skipped.reason for skipped in data.skipped] == ["is 9, the 3 choices count from 0 to 2"]
+    assert data["train"].skipped == ()  # which lacks nothing
 
 
 def test_no_such_data_set():

@@ -107,7 +107,8 @@ def test_a_wrong_row_is_named_and_skipped(tmp_path, records, pictures, write_par
         read_parquet(folder)
     data = read_parquet(folder, on_error="skip")
     assert data.splits["test"] == ("test-0", "test-2")
-    assert len(data.skipped) == 1
+    assert [(skip.pid, skip.splits) for skip in data.skipped] == [("test-1", ("test",))]
+    assert (data["test"].skipped, data["val"].skipped) == (data.skipped, ())
 
 
 def test_a_picture_that_is_only_a_path(tmp_path, records, pictures, write_parquet):
