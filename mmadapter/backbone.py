@@ -14,7 +14,8 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,7 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from mmadapter.adapter.attention import ATTENTION_NAME, check_attention
+from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.errors import UserError, printable
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
@@ -35,10 +36,15 @@ from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
 MAX_LAYERS = 1024
 """Of a language model; LLaMA-3.1-405B has 126."""
 
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2", "gemma3_text")
+"""The `model_type`s on which the tests (tests/backbones) show the paper's formula; others compute attention or logits
+in ways that nobody has checked, and are refused."""
+
 _ARCHITECTURE = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
     *("num_key_value_heads", "vocab_size", "hidden_act", "rms_norm_eps", "rope_theta", "rope_parameters"),
-    *("tie_word_embeddings", "attention_bias"),
+    *("tie_word_embeddings", "attention_bias", "layer_types", "sliding_window", "no_rope_layers"),
+    *("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"),
 )
 """The fields of a configuration that decide what an adapter was trained on."""
 
@@ -56,6 +62,12 @@ class LanguageModel:
     def layers(self) -> nn.ModuleList:
         """The decoder layers, the first one first."""
         return self.model.get_decoder().layers
+
+    def logits(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
+        """Of the decoder's normed output; within the bound of a model that has one, +-final_logit_softcapping."""
+        logits = self.model.get_output_embeddings()(hidden)
+        bound = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if bound is None else (logits / bound).tanh() * bound
 
     @property
     def fingerprint(self) -> str:
@@ -98,9 +110,13 @@ def load_llm(
     with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
         tokenizer = load_tokenizer(name, source)
         with told(f"--llm {name}"):
-            depth = AutoConfig.from_pretrained(**source, trust_remote_code=False).num_hidden_layers
-            if depth > MAX_LAYERS:  # each takes milliseconds, weights or not
-                raise ValueError(f"it claims {depth:,} layers, at most {MAX_LAYERS:,} are built")
+            config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
+            if config.model_type not in FAMILIES:
+                raise UserError(
+                    f"--llm {name}: unsupported architecture: {config.model_type}\n  these are: {', '.join(FAMILIES)}"
+                )
+            if config.num_hidden_layers > MAX_LAYERS:  # each takes milliseconds, weights or not
+                raise ValueError(f"it claims {config.num_hidden_layers:,} layers, at most {MAX_LAYERS:,} are built")
             model, loading = AutoModelForCausalLM.from_pretrained(
                 **source,
                 trust_remote_code=False,
@@ -113,11 +129,6 @@ def load_llm(
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
-    for layer in llm.layers:
-        check_attention(layer.self_attn)
-    for setting in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(model.config, setting, None) not in (None, 1, 1.0):  # the head's output would not be the logits
-            raise UserError(f"--llm {name}: unsupported architecture: it changes its logits ({setting})")
     if compile_layers:
         _compile(llm)
     return llm

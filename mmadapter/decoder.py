@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-READS_LAST = frozenset({"llama", "mistral", "qwen2"})
-"""Model types whose last layer is computed only where it is read: those on which the tests show equal logits."""
+from mmadapter.adapter.attention import project_keys
 
 
 def hidden_below(
@@ -51,12 +50,11 @@ def hidden_at(
     """
     rows, columns = read[0], read[1] % hidden.shape[1]
     layers = list(decoder.layers[first:])
-    if decoder.config.model_type in READS_LAST:
-        per_row = torch.bincount(rows, minlength=len(hidden))
-        place = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
-        table = columns.new_zeros(len(hidden), int(per_row.max()))
-        table[rows, place] = columns
-        layers[-1], columns = _ReadLayer(layers[-1], table), place
+    per_row = torch.bincount(rows, minlength=len(hidden))
+    place = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
+    table = columns.new_zeros(len(hidden), int(per_row.max()))
+    table[rows, place] = columns
+    layers[-1], columns = _ReadLayer(layers[-1], table), place
     part = _with_layers(decoder, layers, slice(first, None), norm=True)
     return part(inputs_embeds=hidden, use_cache=False, **inputs).last_hidden_state[rows, columns]
 
@@ -95,12 +93,11 @@ class _ReadLayer(nn.Module):
     ) -> Float[Tensor, "B W C"]:
         attention = self.layer.self_attn
         normed = self.layer.input_layernorm(hidden)
-        key, value = (
-            projection(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-            for projection in (attention.k_proj, attention.v_proj)
-        )
-        rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
-        key = rotate(key[:, :1], key, *position_embeddings)[1]
+        key = project_keys(attention, normed)
+        value = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        if getattr(attention, "use_rope", True):  # SmolLM3 has layers without
+            rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
+            key = rotate(key[:, :1], key, *position_embeddings)[1]
 
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
         if attention_mask is None:  # the causal kernel's

@@ -133,7 +133,7 @@ class MultimodalAdapter:
             below = self.below_adapter(input_ids, **inputs)
         with self.prompted(adaption):
             hidden = hidden_at(self.llm.model.get_decoder(), self.first_adapted, below, read, **inputs)
-        return self.llm.model.get_output_embeddings()(hidden).float()
+        return self.llm.logits(hidden).float()
 
     @property
     def first_adapted(self) -> int:

@@ -2,50 +2,18 @@
 
 import pytest
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config
+from transformers import PreTrainedModel
 
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.decoder import READS_LAST, hidden_at, hidden_below
+from mmadapter.decoder import hidden_at, hidden_below
+from tests.backbones.families import CONFIGS, random_model
 
-SHAPE = {
-    "vocab_size": 97,
-    "hidden_size": 48,
-    "intermediate_size": 56,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-}
-FAMILIES = {
-    "llama": LlamaConfig(**SHAPE),
-    "llama with biases": LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
-    "llama 3": LlamaConfig(
-        **SHAPE,
-        rope_parameters={
-            "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
-        },
-    ),
-    "mistral": MistralConfig(**SHAPE, sliding_window=None),
-    "mistral with a window": MistralConfig(**SHAPE, sliding_window=5),
-    "qwen2": Qwen2Config(**SHAPE),
-    "qwen2, upper layers with a window": Qwen2Config(
-        **SHAPE, use_sliding_window=True, sliding_window=5, max_window_layers=2
-    ),
-}  # fmt: skip
 LENGTHS = (13, 5, 9)
 READ = torch.tensor([0, 0, 0, 1, 2, 2]), torch.tensor([3, 11, 12, 4, 0, 8])
 
 
-def decoder(config) -> PreTrainedModel:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME)
-    for name, weight in model.named_parameters():
-        if name.endswith("bias"):
-            nn.init.normal_(weight)  # transformers starts them at 0
-    return model.eval().requires_grad_(False).get_decoder()
+def decoder(family: str) -> PreTrainedModel:
+    return random_model(CONFIGS[family], ATTENTION_NAME).get_decoder()
 
 
 def tokens() -> torch.Tensor:
@@ -69,23 +37,19 @@ MASKS = {
 @torch.no_grad()
 @pytest.mark.parametrize("first", [0, 1, 3])
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CONFIGS)
 def test_in_parts_equals_the_whole(family, mask, first):
-    part = decoder(FAMILIES[family])
+    part = decoder(family)
     inputs = MASKS[mask]
     whole = part(input_ids=tokens(), use_cache=False, **inputs).last_hidden_state[READ]
     below = hidden_below(part, first, tokens(), **inputs)
     torch.testing.assert_close(hidden_at(part, first, below, READ, **inputs), whole, rtol=0, atol=1e-5)
 
 
-def test_every_family_that_is_read_at_its_last_layer_is_tested():
-    assert {config.model_type for config in FAMILIES.values()} == READS_LAST
-
-
 @torch.no_grad()
 def test_of_the_last_layer_only_keys_and_values_see_every_token():
     """Counted, not timed: rows that pass each module of the last layer, and those of the layer before it."""
-    part = decoder(FAMILIES["llama"])
+    part = decoder("llama")
     rows = {}
     for name, module in [*part.layers[-1].named_modules(), ("norm", part.norm), ("below", part.layers[-2].mlp)]:
         if name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.down_proj", "norm", "below"):
@@ -105,7 +69,7 @@ def test_of_the_last_layer_only_keys_and_values_see_every_token():
 
 
 def test_gradients_are_those_of_the_whole():
-    part = decoder(FAMILIES["llama"])
+    part = decoder("llama")
     gradients = []
     for run in (
         lambda hidden: hidden_at(part, 2, hidden, READ),

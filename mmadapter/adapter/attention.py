@@ -9,20 +9,28 @@ summing to 1, exactly W_v I_p to its output:
     softmax(q (W_k P^v)^T / sqrt(D)) (W_v P^v)  =  softmax(q (W_k P)^T / sqrt(D)) (W_v P)  +  W_v I_p
 
 So the prompts are projected once a batch, the image token once an example, and no query ever meets it.
+
+Some layers are not linear from a prompt to its score: Qwen3 and Gemma 3 normalise each key's heads, Gemma 2 caps the
+scores, c tanh(score / c). What such a layer does to the keys and scores of words it does to those of prompts, and as
+no shift of all scores is left out by the softmax then, the keys are those of P^v itself, K of them an example. The
+values stay linear, and as above.
+
+Rand-init attention, with which the paper's Table 5 compares all this, is the frozen layer's own attention over
+[P^v; words]: one softmax, no gate. How much of it goes to the prompts depends on the image, which is in their keys.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
-
-from mmadapter.errors import UserError
 
 ATTENTION_NAME = "mmadapter"
 """What an adapted model's `config._attn_implementation` says."""
@@ -31,8 +39,9 @@ ATTENTION_NAME = "mmadapter"
 class LayerPrompts(NamedTuple):
     """What one adapted layer adds to its frozen attention; it hangs on the layer's attention module."""
 
-    key: Float[Tensor, "1 H K D"]
-    """W_k P_l: not rotated, for prompts have no position and every token sees them all."""
+    key: Float[Tensor, "P H K D"]
+    """W_k P_l, P = 1: not rotated, for prompts have no position and every token sees them all. In a layer that is
+    not linear here, P = B where there are images: norm(W_k P_l^v)."""
     value: Float[Tensor, "1 H K D"]
     image_value: Float[Tensor, "B H 1 D"] | None
     """W_v I_p of each example, zero where a question has no image; None without any image."""
@@ -40,8 +49,16 @@ class LayerPrompts(NamedTuple):
     """The gate after its activation, tanh(g_l)."""
 
 
+class PrefixPrompts(NamedTuple):
+    """What one layer's attention reads before the words in rand-init attention; it hangs there too."""
+
+    key: Float[Tensor, "P G K D"]
+    """W_k P_l^v, not rotated: of each example, P = B, or without images P = 1."""
+    value: Float[Tensor, "P G K D"]
+
+
 def prompt_attention(
-    query: Float[Tensor, "B H T D"], prompts: LayerPrompts, scaling: float
+    query: Float[Tensor, "B H T D"], prompts: LayerPrompts, scaling: float, softcap: float | None = None
 ) -> Float[Tensor, "B H T D"]:
     """What the adaption prompts add to the output of the frozen attention (the gated term of Eq. 7).
 
@@ -51,66 +68,98 @@ def prompt_attention(
     Args:
         query: rotated by RoPE, as the frozen layer uses it.
         scaling: 1 / sqrt(D) in LLaMA; the frozen layer's own.
+        softcap: the frozen layer's bound on its scores, where it has one.
     """
     batch = query.shape[0]
-    context = scaled_dot_product_attention(
-        query,
-        prompts.key.expand(batch, -1, -1, -1),
-        prompts.value.expand(batch, -1, -1, -1),
-        scale=scaling,
-    )
+    if softcap is None:
+        key, value = (part.expand(batch, -1, -1, -1) for part in (prompts.key, prompts.value))
+        context = scaled_dot_product_attention(query, key, value, scale=scaling)
+    else:
+        context = prompt_weights(query, prompts, scaling, softcap).to(query.dtype) @ prompts.value
     if prompts.image_value is not None:
         context = context + prompts.image_value
     return prompts.gate.to(query.dtype)[:, None, None] * context
 
 
+def prompt_weights(
+    query: Float[Tensor, "B H T D"], prompts: LayerPrompts, scaling: float, softcap: float | None = None
+) -> Float[Tensor, "B H T K"]:
+    """The softmax over the prompts, in float32 or better."""
+    scores = query @ prompts.key.mT * scaling
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
+    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+
 def project_prompts(
     attention: nn.Module,
     prompts: Float[Tensor, "K C"],
-    gate: Float[Tensor, " H"],
+    gate: Float[Tensor, " H"] | None,
     image_token: Float[Tensor, "B C"] | None = None,
-) -> LayerPrompts:
+) -> LayerPrompts | PrefixPrompts:
     """Keys and values of one layer's prompts through its frozen W_k and W_v.
 
     Args:
         attention: the layer's frozen attention module.
-        gate: after its activation.
+        gate: after its activation; None for rand-init attention.
         image_token: I_p of each example (Eq. 9), zero for a question without an image.
     """
     dtype = attention.o_proj.weight.dtype
-    key = _heads(attention, attention.k_proj(prompts.to(dtype)))
-    value = _heads(attention, attention.v_proj(prompts.to(dtype)))
+    if gate is None:
+        whole = (prompts[None] if image_token is None else prompts + image_token[:, None]).to(dtype)
+        return PrefixPrompts(project_keys(attention, whole), _heads(attention, attention.v_proj(whole)))
+    shifts_matter = hasattr(attention, "k_norm") or getattr(attention, "attn_logit_softcapping", None) is not None
+    met = prompts[None] if image_token is None or not shifts_matter else prompts + image_token[:, None]
+    key = _repeated(attention, project_keys(attention, met.to(dtype)))
+    value = _repeated(attention, _heads(attention, attention.v_proj(prompts[None].to(dtype))))
     image_value = None
     if image_token is not None:
         projected = attention.v_proj(image_token.to(dtype))
         if attention.v_proj.bias is not None:
             projected = projected - attention.v_proj.bias  # W_v P already carries it
-        image_value = _heads(attention, projected).transpose(0, 2)
+        image_value = _repeated(attention, _heads(attention, projected[:, None]))
     return LayerPrompts(key, value, image_value, gate)
 
 
-def attach(attention: nn.Module, prompts: LayerPrompts | None) -> None:
+def project_keys(attention: nn.Module, hidden: Float[Tensor, "B T C"]) -> Float[Tensor, "B G T D"]:
+    """A frozen layer's keys before their rotation, normalised where the layer does it."""
+    keys = _heads(attention, attention.k_proj(hidden))
+    return attention.k_norm(keys) if hasattr(attention, "k_norm") else keys
+
+
+def attach(attention: nn.Module, prompts: LayerPrompts | PrefixPrompts | None) -> None:
     """Hang `prompts` on a frozen attention module; None takes them off and leaves the frozen model."""
     attention.adaption = prompts  # a tuple: not registered, so never in a state dict
 
 
-def check_attention(attention: nn.Module) -> None:
-    """Refuse an attention that the formula above does not cover.
+def frozen_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    softcap: float | None = None,
+    **kwargs,  # transformers' own, handed on untouched
+) -> Tensor:
+    """The layer's own attention, (B, T, H, D): SDPA, or where it caps its scores the plain form of its own file."""
+    if softcap is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0]
+    if attention_mask is None and query.shape[2] > 1:  # SDPA would take it for causal
+        attention_mask = query.new_ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    if attention_mask is not None:
+        shut = torch.finfo(query.dtype).min
+        attention_mask = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill(~attention_mask, shut)
+    plain = sys.modules[type(module).__module__].eager_attention_forward
+    return plain(module, query, key, value, attention_mask, softcap=softcap, **kwargs)[0]
 
-    Raises:
-        UserError: no separate key and value projections, or keys normalised after the projection.
-    """
-    name = type(attention).__name__
-    if not all(isinstance(getattr(attention, part, None), nn.Module) for part in ("k_proj", "v_proj", "o_proj")):
-        raise UserError(f"{name}: unsupported architecture: it has no separate k_proj, v_proj and o_proj")
-    if hasattr(attention, "k_norm"):
-        raise UserError(f"{name}: unsupported architecture: it normalises keys after their projection")
+
+def _heads(attention: nn.Module, projected: Float[Tensor, "B N GD"]) -> Float[Tensor, "B G N D"]:
+    return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
-def _heads(attention: nn.Module, projected: Float[Tensor, "N GD"]) -> Float[Tensor, "1 H N D"]:
-    """Split into heads, each key/value head repeated for the query heads that share it."""
-    heads = projected.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
-    return heads.repeat_interleave(attention.num_key_value_groups, dim=0)[None]
+def _repeated(attention: nn.Module, heads: Float[Tensor, "B G N D"]) -> Float[Tensor, "B H N D"]:
+    """Each key/value head repeated for the query heads that share it."""
+    return heads.repeat_interleave(attention.num_key_value_groups, dim=1)
 
 
 def _adapted_attention(
@@ -119,16 +168,37 @@ def _adapted_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **kwargs,  # transformers' own, handed on untouched
+    scaling: float,
+    softcap: float | None = None,
+    **kwargs,
 ) -> tuple[Tensor, None]:
-    """The frozen layer's SDPA, plus the prompts where some are attached. Returns (B, T, H, D)."""
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    prompts: LayerPrompts | None = getattr(module, "adaption", None)
-    if prompts is not None:
-        scale = module.scaling if scaling is None else scaling
-        output = output + prompt_attention(query, prompts, scale).transpose(1, 2)
+    """The frozen layer's attention, with the prompts where some are attached. Returns (B, T, H, D)."""
+    prompts: LayerPrompts | PrefixPrompts | None = getattr(module, "adaption", None)
+    if isinstance(prompts, PrefixPrompts):
+        key, value, attention_mask = _after_prefix(prompts, key, value, attention_mask, query.shape[2])
+    output = frozen_attention(module, query, key, value, attention_mask, softcap, scaling=scaling, **kwargs)
+    if isinstance(prompts, LayerPrompts):
+        output = output + prompt_attention(query, prompts, scaling, softcap).transpose(1, 2)
     return output, None
+
+
+def _after_prefix(
+    prompts: PrefixPrompts,
+    key: Float[Tensor, "B G S D"],
+    value: Float[Tensor, "B G S D"],
+    visible: Bool[Tensor, "_ 1 T S"] | None,
+    tokens: int,
+) -> tuple[Float[Tensor, "B G KS D"], Float[Tensor, "B G KS D"], Bool[Tensor, "*B T KS"]]:
+    """Keys, values and which query sees which: every query all prompts."""
+    key, value = (
+        torch.cat([prefix.expand(len(words), -1, -1, -1), words], dim=2)
+        for prefix, words in zip(prompts, (key, value), strict=True)
+    )
+    length = prompts.key.shape[2]
+    if visible is None:  # causal; one query alone is the last one
+        words = key.shape[2] - length
+        visible = torch.ones(tokens, words, dtype=torch.bool, device=key.device).tril(words - tokens)
+    return key, value, pad(visible, (length, 0), value=True)
 
 
 AttentionInterface.register(ATTENTION_NAME, _adapted_attention)

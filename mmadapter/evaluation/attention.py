@@ -28,10 +28,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from mmadapter.adapter.attention import LayerPrompts, prompt_attention
+from mmadapter.adapter.attention import LayerPrompts, frozen_attention, prompt_attention, prompt_weights
 from mmadapter.encoding import Encoder
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import write_text
@@ -161,14 +160,13 @@ def _recording(model: MultimodalAdapter) -> Iterator[None]:
         config._attn_implementation = usual
 
 
-def _recorded_attention(module, query, key, value, attention_mask, scaling=None, *, record: _Record, **kwargs):
+def _recorded_attention(module, query, key, value, attention_mask, scaling, softcap=None, *, record: _Record, **kwargs):
     """`adapter.attention`'s, in the same order of operations, with its parts shown to `record`."""
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    output = frozen_attention(module, query, key, value, attention_mask, softcap, scaling=scaling, **kwargs)
     prompts: LayerPrompts | None = getattr(module, "adaption", None)
     if prompts is not None:
-        scale = module.scaling if scaling is None else scaling
-        added = prompt_attention(query, prompts, scale)
-        weights = (query.float() @ prompts.key.float().mT * scale).softmax(dim=-1)
+        added = prompt_attention(query, prompts, scaling, softcap)
+        weights = prompt_weights(query.float(), prompts._replace(key=prompts.key.float()), scaling, softcap)
         record.add(module.layer_idx, prompts, output.transpose(1, 2), added, weights)
         output = output + added.transpose(1, 2)
     return output, None
