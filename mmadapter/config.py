@@ -113,6 +113,8 @@ class RunConfig(InputFormat, Recipe):
     compile: bool = False
     """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
     deterministic: bool = False
+    train_limit: int | None = None
+    """Train on no more than the first TRAIN_LIMIT problems; val and test stay whole."""
     """The same bits in every run on a GPU too: slower, and an operation without such a form is an error. A processor
     needs no such setting."""
     on_error: Literal["stop", "skip"] = "stop"

@@ -66,6 +66,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | N
     if first:
         _check_unused(folder, config.resume)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
+    data = data.first(config.train_limit, "train")
     data[config.split]  # an unknown split is told before hours are spent
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device), compile_layers=config.compile)
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume

@@ -119,15 +119,19 @@ class Dataset:
         splits = {name: tuple(pid for pid in split if pid in pids) for name, split in self.splits.items()}
         return replace(self, problems=problems, splits=splits)
 
-    def first(self, n: int | None) -> Dataset:
-        """The first `n` problems of each split; all of them if None.
+    def first(self, n: int | None, only: str | None = None) -> Dataset:
+        """The first `n` problems of each split, or of one while the others stay whole; all of them if None.
 
         Raises:
-            UserError: `n` is not at least 1.
+            UserError: `n` is not at least 1, or no such split.
         """
         if n is not None and n < 1:
             raise UserError(f"limit is {n}: it must be at least 1")
-        return self if n is None else self.only({pid for split in self.splits.values() for pid in split[:n]})
+        if n is None:
+            return self
+        if only is None:
+            return self.only({pid for split in self.splits.values() for pid in split[:n]})
+        return self.only(set(self.problems) - set(tuple(self[only].problems)[n:]))
 
     def __len__(self) -> int:
         return len(self.problems)

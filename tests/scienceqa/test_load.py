@@ -141,3 +141,14 @@ def test_ten_thousand_problems_in_two_seconds(tmp_path, record, write_layout):
 def test_reading_needs_no_heavy_library():
     code = "import sys, mmadapter.scienceqa.load; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
     assert in_a_new_process(code).strip() == "set()"
+
+
+def test_the_first_problems_of_one_split_leave_the_others_whole():
+    data = load_dataset("demo")
+    some = data.first(7, "train")
+    assert tuple(some["train"].problems) == data.splits["train"][:7]
+    assert some.splits["val"] == data.splits["val"]
+    assert len(some) == len(data) - len(data.splits["train"]) + 7
+    assert data.first(None, "train") is data
+    with pytest.raises(UserError, match="no split 'exam'"):
+        data.first(7, "exam")
