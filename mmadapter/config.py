@@ -11,10 +11,16 @@ from typing import Literal, TypeVar
 
 from mmadapter.errors import UserError
 
+DatasetName = Literal["demo", "scienceqa", "demo-instructions", "alpaca"]
 Scoring = Literal["likelihood", "generate"]
 Variant = Literal["both", "multimodal", "text"]
 AttentionKind = Literal["zero-init", "rand-init"]
 PromptUnit = Literal["one", "layer"]
+
+INSTRUCTIONS = ("demo-instructions", "alpaca")
+"""Data sets of instructions."""
+INSTRUCTION_SETTINGS = {"variant": "text", "answer": "response", "scoring": "generate"}
+"""What follows of itself for them: they have no image and no options."""
 
 _Part = TypeVar("_Part", bound="InputFormat | Recipe")
 
@@ -23,8 +29,9 @@ _Part = TypeVar("_Part", bound="InputFormat | Recipe")
 class InputFormat:
     """How a problem becomes the model's input; saved with an adapter, which knows no other."""
 
-    answer: Literal["letter", "text"] = "letter"
-    """Say the option's letter, "The answer is (C)." (the paper), or its text (for small language models)."""
+    answer: Literal["letter", "text", "response"] = "letter"
+    """Say the option's letter, "The answer is (C)." (the paper), or its text (for small language models); the response
+    to an instruction."""
     max_tokens: int = 512
     """Bound on prompt and answer together: a longer prompt loses the middle of its hint, and is counted."""
     choice_images: Literal["none", "first"] = "none"
@@ -74,12 +81,12 @@ class Recipe:
 class RunConfig(InputFormat, Recipe):
     """A whole run: data, backbones, adapter, recipe, evaluation."""
 
-    dataset: Literal["demo", "scienceqa"] = "demo"
-    """Data set to train and test on."""
+    dataset: DatasetName = "demo"
+    """Data set to train and test on: ScienceQA, or instructions in Alpaca's format; each has a generated demo."""
     data_dir: tuple[Path, ...] = ()
-    """Folders that hold it; the first that holds a problem wins. demo generates its own."""
+    """Folders that hold it; the first that holds a problem wins. Of alpaca its JSON file. demo generates its own."""
     preset: Literal["tiny", "small", "paper"] = "tiny"
-    """Named settings that every other option overrides. Default: tiny for demo, small for scienceqa."""
+    """Named settings that every other option overrides. Default: tiny for demos, small for others."""
     llm: str = "tiny-llama"
     """Frozen language model: an embedded one, a folder, a GGUF file or a hub id."""
     clip: str = "tiny-clip"
@@ -96,16 +103,18 @@ class RunConfig(InputFormat, Recipe):
     """Width of the hidden layer of the projection."""
     prompt_std: float = 1.0
     """Standard deviation of the initial prompts."""
-    scoring: Scoring = "likelihood"
     prompt_unit: PromptUnit = "one"
     """Of prompt_std: 1, or the size of what enters each adapted layer's frozen attention (its root mean square)."""
     attention: AttentionKind = "zero-init"
     """The paper's gated attention, or its ablation: prompts and words in one softmax without a gate."""
+    scoring: Scoring = "likelihood"
     """Answer by the likelihood of each option, or by greedy generation read with the strict rule."""
     split: str = "test"
     """Split of the final table."""
     limit: int | None = None
     """Use only the first LIMIT problems of each split."""
+    train_limit: int | None = None
+    """Train on no more than the first TRAIN_LIMIT problems; val and test stay whole."""
     device: str = "auto"
     """cpu, cuda, mps, or auto."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -113,8 +122,6 @@ class RunConfig(InputFormat, Recipe):
     compile: bool = False
     """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
     deterministic: bool = False
-    train_limit: int | None = None
-    """Train on no more than the first TRAIN_LIMIT problems; val and test stay whole."""
     """The same bits in every run on a GPU too: slower, and an operation without such a form is an error. A processor
     needs no such setting."""
     on_error: Literal["stop", "skip"] = "stop"
@@ -125,6 +132,19 @@ class RunConfig(InputFormat, Recipe):
     """Folder of the run. Default: runs/DATASET-PRESET-seedN."""
     resume: bool = False
     """Go on with the run in the output folder."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: what `Recipe` refuses; instructions read as questions, or questions as instructions.
+        """
+        super().__post_init__()
+        told = {name: getattr(self, name) for name in INSTRUCTION_SETTINGS}
+        if self.dataset in INSTRUCTIONS and told != INSTRUCTION_SETTINGS:
+            hint = "leave out --variant, --answer and --scoring"
+            raise UserError(f"{self.dataset}: instructions have no image and no options\n  {hint}")
+        if self.dataset not in INSTRUCTIONS and self.answer == "response":
+            raise UserError(f"{self.dataset}: questions are not instructions: choose --answer letter or text")
 
     @property
     def folder(self) -> Path:
@@ -184,9 +204,14 @@ PRESET_DEPTH = {"tiny": 4, "small": 30, "paper": 32}
 """Layers of each preset's language model: with another `--llm`, adapter_layers keeps its share of the depth."""
 
 
-def preset_config(preset: str | None, dataset: Literal["demo", "scienceqa"] | None) -> RunConfig:
-    """The preset's settings; without one, `tiny` for the demo and `small` for ScienceQA."""
-    config = PRESETS[preset or ("small" if dataset == "scienceqa" else "tiny")]
+def preset_config(preset: str | None, dataset: DatasetName | None) -> RunConfig:
+    """The preset's settings; without one, `tiny` for the demos and `small` for ScienceQA and Alpaca."""
+    config = PRESETS[preset or ("small" if dataset in ("scienceqa", "alpaca") else "tiny")]
+    if dataset in INSTRUCTIONS:
+        config = replace(config, dataset=dataset, **INSTRUCTION_SETTINGS)
+    if dataset == "alpaca":
+        epochs = 5 if config.preset == "paper" else config.epochs  # section 4.1
+        return replace(config, split="val", epochs=epochs)
     return replace(config, dataset=dataset) if dataset else config
 
 

@@ -15,6 +15,7 @@ from mmadapter.backbone import LanguageModel
 from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.files import sole_writer, write_whole
+from mmadapter.instructions.template import OPENING, instruction_prompt, response_text
 from mmadapter.paths import cache_dir
 from mmadapter.scienceqa.problems import LETTERS, Problem
 from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
@@ -44,7 +45,8 @@ class Encoder:
 
     def __init__(self, llm: LanguageModel, form: InputFormat) -> None:
         self.llm, self.answer, self.max_tokens = llm, form.answer, form.max_tokens
-        self._anchor = self._ids("Answer:")
+        self._opening = OPENING if form.answer == "response" else "Answer:"
+        self._anchor = self._ids(self._opening)
         self._targets: dict[str, list[int]] = {}
         letters = [self._target(letter_answer(index)) for index in range(len(LETTERS))]
         differ = [at for at, tokens in enumerate(zip(*letters, strict=False)) if len(set(tokens)) > 1]
@@ -78,7 +80,7 @@ class Encoder:
         return digest.hexdigest()[:32]
 
     def _encode_all(self, problems: Sequence[Problem]) -> list[Encoded]:
-        texts = [prompt_text(p.question, p.hint, p.choices, answer=self.answer) for p in problems]
+        texts = [self.prompt_text(p, p.hint) for p in problems]
         prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
         return [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]
 
@@ -92,18 +94,25 @@ class Encoder:
         prompt = self.llm.bos + prompt
         return Encoded(problem.pid, prompt, targets[problem.answer], options, problem.answer, truncated)
 
+    def prompt_text(self, problem: Problem, hint: str | None) -> str:
+        """The prompt of a problem, or of an instruction with its input, with this hint."""
+        if self.answer == "response":
+            return instruction_prompt(problem.question, hint)
+        return prompt_text(problem.question, hint, problem.choices, answer=self.answer)
+
     def answers(self, choices: Sequence[str]) -> list[str]:
         """The text the model is taught for each option."""
         if self.answer == "letter":
             return [letter_answer(index) for index in range(len(choices))]
-        return [text_answer(choice) for choice in choices]
+        spell = response_text if self.answer == "response" else text_answer
+        return [spell(choice) for choice in choices]
 
     def _target(self, text: str) -> list[int]:
-        """Tokens of an answer as they follow "Answer:", and the end-of-text token."""
+        """Tokens of an answer as they follow the prompt, and the end-of-text token."""
         if text not in self._targets:
-            whole = self._ids("Answer:" + text)
+            whole = self._ids(self._opening + text)
             if whole[: len(self._anchor)] != self._anchor:
-                raise UserError(f"{self.llm.name}: this tokenizer joins 'Answer:' with the answer {text!r}")
+                raise UserError(f"{self.llm.name}: this tokenizer joins {self._opening!r} with the answer {text!r}")
             self._targets[text] = [*whole[len(self._anchor) :], self.llm.tokenizer.eos_token_id]
         return self._targets[text]
 
@@ -114,7 +123,7 @@ class Encoder:
         while low < high:  # bisection for the largest number of words that fits
             kept = (low + high) // 2
             hint = " ".join([*words[: (kept + 1) // 2], "...", *words[len(words) - kept // 2 :]])
-            ids = self._ids(prompt_text(problem.question, hint, problem.choices, answer=self.answer))
+            ids = self._ids(self.prompt_text(problem, hint))
             if len(ids) <= room:
                 fitting, low = ids, kept + 1
             else:

@@ -1,4 +1,4 @@
-"""From tokens to answers: the likelihood of every option in one forward a question, or greedy generation.
+"""From tokens to answers: the likelihood of every option in one forward a question.
 
 Axes: B batch, T tokens, R positions read, F features, V vocabulary.
 
@@ -165,31 +165,6 @@ def _common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
             break
         prefix.append(tokens[0])
     return prefix
-
-
-@torch.no_grad()
-def greedy_answers(
-    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], max_new_tokens: int
-) -> list[str]:
-    """Greedily generated text after each prompt. Prompts are projected once, not once a step."""
-    tokenizer, llm = model.llm.tokenizer, model.llm.model
-    width = max(len(question.prompt) for question in batch)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    padded = [[pad] * (width - len(question.prompt)) + question.prompt for question in batch]
-    mask = [[0] * (width - len(question.prompt)) + [1] * len(question.prompt) for question in batch]
-    with model.prompted(adaption):
-        tokens = llm.generate(
-            input_ids=torch.tensor(padded, device=llm.device),
-            attention_mask=torch.tensor(mask, device=llm.device),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=pad,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    return tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
 
 
 def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> list[list[int]]:

@@ -98,7 +98,11 @@ def test_no_room_is_in_a_circle():
             del edges[leaf]
         edges = {name: targets - set(leaves) for name, targets in edges.items()}
     assert not edges
-    users = [path.name for path in (PACKAGE / "scienceqa").glob("*.py") if re.search("mmadapter.(demo|instructions)", path.read_text())]
+    users = [
+        path.name
+        for path in (PACKAGE / "scienceqa").glob("*.py")
+        if re.search("mmadapter.(demo|instructions)", path.read_text())
+    ]
     assert users == ["load.py"]
 
 

@@ -11,7 +11,6 @@ from mmadapter.scienceqa.problems import Problem
 from mmadapter.scoring import (
     adaption_of,
     answer_loss,
-    greedy_answers,
     length_batches,
     option_log_likelihoods,
     target_and_option_log_likelihoods,
@@ -110,19 +109,6 @@ def test_a_validation_reads_targets_and_options_in_one_forward(model):
     for question, (target, options), others in zip(questions, scored, alone, strict=True):
         assert target == pytest.approx(plain_log_likelihood(model, question, question.target), abs=1e-4)
         torch.testing.assert_close(options - options[0], others - others[0], rtol=0, atol=1e-4)
-
-
-def test_generation_is_greedy_and_the_padding_does_not_matter(model):
-    questions = encoded(model)
-    together = greedy_answers(model, adaption_of(model, IMAGES, questions), questions, 6)
-    for question, text in zip(questions, together, strict=True):
-        tokens = list(question.prompt)
-        with torch.no_grad(), model.prompted(adaption_of(model, IMAGES, [question])):
-            for _ in range(6):
-                tokens.append(int(model.llm.model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
-                if tokens[-1] == model.llm.tokenizer.eos_token_id:
-                    break
-        assert text == model.llm.tokenizer.decode(tokens[len(question.prompt) :], skip_special_tokens=True)
 
 
 def test_batches_hold_every_question_once_and_neither_too_many_tokens_nor_much_padding(model, monkeypatch):

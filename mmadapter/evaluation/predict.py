@@ -22,11 +22,13 @@ from mmadapter.evaluation.predictions import COLUMNS, DEFAULT_RULE, predictions_
 from mmadapter.evaluation.rules import RULES, Parsed
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import told_write_errors, write_text, write_whole
+from mmadapter.generation import generate
+from mmadapter.instructions.template import response_text
 from mmadapter.model import MultimodalAdapter
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.prompt import text_answer
-from mmadapter.scoring import adaption_of, greedy_answers, length_batches, option_log_likelihoods
+from mmadapter.scoring import adaption_of, length_batches, option_log_likelihoods
 
 LETTER_TOKENS = 16
 """Generated at most for "The answer is (C)."."""
@@ -62,8 +64,11 @@ def predict(
         truncated (`evaluation.predictions.COLUMNS`).
 
     Raises:
-        UserError: a broken image, a question too long for the model, or `file` cannot be written.
+        UserError: likelihood for instructions, a broken image, a question too long for the model, or `file` cannot be
+            written.
     """
+    if model.form.answer == "response" and scoring != "generate":
+        raise UserError("an instruction has no options to choose among: its scoring is generate")
     if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
     problems = list(data)
@@ -86,7 +91,8 @@ def predict(
             if scoring == "likelihood":
                 answers = [_most_likely(score) for score in option_log_likelihoods(model, adaption, batch)]
             else:
-                outputs = greedy_answers(model, adaption, batch, _answer_tokens(batch))
+                with model.prompted(adaption):
+                    outputs = generate(model.llm, [question.prompt for question in batch], _answer_tokens(batch))
                 answers = [
                     _read(output, problems[index], model.form.answer)
                     for index, output in zip(indices, outputs, strict=True)
@@ -200,7 +206,8 @@ def _read(output: str, problem: Problem, answer: str) -> dict:
     if answer == "letter":
         parsed = RULES[DEFAULT_RULE](output, len(problem.choices), problem.pid)
     else:
-        texts = [text_answer(choice).strip() for choice in problem.choices]
+        spell = response_text if answer == "response" else text_answer
+        texts = [spell(choice).strip() for choice in problem.choices]
         said = output.strip()
         parsed = Parsed(texts.index(said)) if said in texts else Parsed(None, "not the text of an option")
     return {"prediction": parsed.prediction, "output": output, "unparsed": parsed.reason}

@@ -42,7 +42,7 @@ LIKELIHOOD = "likelihood"
 OPTION_TEXT = "option text"
 """The rule of a run that generates an option's text: it must be written as the option is."""
 DEFAULT_RULE = "strict"
-GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT}
+GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT, "response": OPTION_TEXT}
 """How a text that one of our models generated is read, by the form of answer it was taught."""
 
 MAX_INDEX = 1000

@@ -13,7 +13,7 @@ from mmadapter.scienceqa.layout import read_layout
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
 
-DATASETS = ("demo", "scienceqa")
+DATASETS = ("demo", "scienceqa", "demo-instructions", "alpaca")
 
 DEMO_FOLDER = "demo-seed0-v2"
 """In the cache folder; the version counts changes of the generator."""
@@ -28,10 +28,12 @@ def load_dataset(
     """The typed problems of a data set and its splits; pictures stay where they are until they are asked for.
 
     Args:
-        name: "scienceqa", or "demo": ScienceQA in miniature, generated once into the cache folder.
+        name: "scienceqa", or "demo": ScienceQA in miniature, generated once into the cache folder; "alpaca", or
+            "demo-instructions": instructions in miniature, generated in memory (`mmadapter.instructions`).
         data_dir: one folder or several, each in the original layout (`layout`) or the hub's (`parquet`). A
             problem is taken from the first folder that holds its pid; lists of the same split are joined in
-            the folders' order. Without it the demo is generated and ScienceQA comes from the hub.
+            the folders' order. Without it the demo is generated and ScienceQA comes from the hub. For "alpaca" the
+            JSON file, or the folder that holds `alpaca_data.json`.
         on_error: whether a broken problem stops the reading, or is left out and counted in `skipped`.
 
     Raises:
@@ -39,6 +41,8 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise UserError(f"no data set {name!r}: choose {' or '.join(DATASETS)}")
+    if name in ("demo-instructions", "alpaca"):
+        return _instructions(name, data_dir, on_error)
     if data_dir is None:
         folders = [_demo_folder() if name == "demo" else _hub_folder()]
     elif isinstance(data_dir, (str, os.PathLike)):
@@ -49,6 +53,24 @@ def load_dataset(
         raise UserError("data_dir is an empty list: name at least one folder")
     parts = [_read_folder(folder, on_error) for folder in folders]
     return _joined(name, folders, parts, on_error)
+
+
+def _instructions(
+    name: str, data_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None, on_error: OnError
+) -> Dataset:
+    """Those generated in memory, or a file in Alpaca's format."""
+    places = [data_dir] if isinstance(data_dir, (str, os.PathLike)) else list(data_dir or ())
+    if name == "demo-instructions":
+        if places:
+            raise UserError("demo-instructions are generated: leave --data-dir out, or read yours with alpaca")
+        from mmadapter.instructions.demo import demo_instructions
+
+        return demo_instructions()
+    from mmadapter.instructions.alpaca import FILE, read_alpaca
+
+    if len(places) != 1:
+        raise UserError(f"alpaca is one JSON file: name it, or the folder of {FILE}, with --data-dir")
+    return read_alpaca(Path(places[0]), on_error=on_error)
 
 
 def _read_folder(folder: Path, on_error: OnError) -> Dataset:

@@ -46,13 +46,12 @@ class Progress:
     def end_epoch(self, val_loss: float | None, val_accuracy: float | None) -> bool:
         """To the next epoch. Returns whether this one was the best: the last one, where nothing validates."""
         self.epoch, self.batch, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
-        best = (
-            val_accuracy is None
-            or val_loss is None
-            or self.best_accuracy is None
-            or self.best_loss is None
-            or (val_accuracy, -val_loss) > (self.best_accuracy, -self.best_loss)
-        )
+        if val_loss is None or self.best_loss is None:
+            best = True
+        elif val_accuracy is None or self.best_accuracy is None:
+            best = val_loss < self.best_loss
+        else:
+            best = (val_accuracy, -val_loss) > (self.best_accuracy, -self.best_loss)
         if best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, val_accuracy, val_loss
         return best

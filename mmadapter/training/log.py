@@ -25,7 +25,7 @@ class EpochRecord:
     """Nats an answer token, over the epoch."""
     val_loss: float | None
     val_accuracy: float | None
-    """Percent; None without validation problems."""
+    """Percent; None without validation problems that have options."""
     seconds: float
     """Of this process' training so far; starts again at a resume."""
 

@@ -51,8 +51,9 @@ def train(
 ) -> list[EpochRecord]:
     """Train `model`'s adapter on the train split; it ends as that of the epoch with the best val accuracy.
 
-    At equal accuracy the lower loss is the better; without val problems the last epoch is taken. The order of the
-    problems depends on the recipe's seed and their lengths alone: both variants see the same batches.
+    At equal accuracy, and for instructions, which have none, the lower loss is the better; without val problems the
+    last epoch is taken. The order of the problems depends on the recipe's seed and their lengths alone: both variants
+    see the same batches.
 
     Args:
         images: features of the data's images, if they are at hand.
@@ -207,6 +208,8 @@ def validate(
 ) -> tuple[float | None, float | None]:
     """Loss (nats an answer token) and likelihood accuracy (percent); None for no questions.
 
+    Nor is there an accuracy where no question has two options, as instructions have.
+
     Processes share the questions, and each returns what all have found.
     """
     state = PartialState()
@@ -221,7 +224,9 @@ def validate(
             correct += int(options.argmax()) == question.answer
     if state.num_processes > 1:
         loss, correct = reduce(torch.tensor([loss, correct], device=state.device), "sum").tolist()
-    return loss / sum(len(question.target) for question in questions), 100 * correct / len(questions)
+    loss /= sum(len(question.target) for question in questions)
+    chosen = any(len(question.options) > 1 for question in questions)
+    return loss, 100 * correct / len(questions) if chosen else None
 
 
 @contextmanager
