@@ -5,11 +5,14 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+import psutil
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment", "open_clip", "torchvision"])
@@ -43,6 +46,25 @@ def start_two(folder: Path, *arguments: str) -> list[ForkServerProcess]:
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "1"}
     ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
     return [start(folder, *arguments, environment=rank) for rank in ranks]
+
+
+def start_torchrun(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A job as users start it: torchrun, and the two processes that it starts, each in a session of its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
+    command += [str(Path(sys.executable).with_name("mmadapter-train")), "--output-dir", str(folder / "run"), "--quiet"]
+    environment = {"MMADAPTER_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    return subprocess.Popen([*command, *arguments], env=os.environ | environment)
+
+
+def kill_all(job: subprocess.Popen[bytes], order: Callable[[list[psutil.Process]], object]) -> int:
+    """Kills a job and all that it started, one after the other as `order` sorts them. Returns how many they were."""
+    processes = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
+    order(processes)
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
+    job.wait()
+    return len(processes)
 
 
 def _train(
@@ -87,13 +109,19 @@ def written_since(path: Path, then: int) -> bool:
 
 def killed(process: ForkServerProcess, folder: Path, pattern: str, seconds: float) -> bool:
     """Kills a process some seconds after it began to write one of its files. Returns whether it still lived."""
+    if lives_until(process.is_alive, folder, pattern, seconds):
+        process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def lives_until(is_alive: Callable[[], bool], folder: Path, pattern: str, seconds: float) -> bool:
+    """Waits for the moment some seconds after a process began to write one of its files; or for its end."""
     began, due = time.time_ns(), None
-    while process.is_alive():
+    while is_alive():
         if due is None and any(written_since(path, began) for path in folder.glob(pattern)):
             due = time.monotonic() + seconds
         if due is not None and time.monotonic() >= due:
-            process.kill()
-            break
+            return True
         time.sleep(0.0005)
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    return False

@@ -12,7 +12,7 @@ import pytest
 
 from mmadapter.demo import write_demo
 from mmadapter.tensors import load_tensors
-from tests.kill.process import killed, start, start_two, written_since
+from tests.kill.process import kill_all, killed, lives_until, start, start_torchrun, start_two, written_since
 
 STAGES = {
     "features": "cache/features/*/.lock",
@@ -170,21 +170,45 @@ def test_thirty_kills(reference, tmp_path):
     assert any(kill.in_epoch for kill in hits)
 
 
+class Together(NamedTuple):
+    """The training by two processes that is not killed."""
+
+    arguments: tuple[str, ...]
+    contents: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def together(reference, tmp_path_factory) -> Together:
+    folder = tmp_path_factory.mktemp("together")
+    arguments = ("--dataset", "demo", "--data-dir", str(reference.folder / "data"), *SETTINGS)
+    shutil.copytree(reference.folder / "cache", folder / "cache")
+    train_together(folder, *arguments)
+    return Together(arguments, contents(folder))
+
+
+def train_together(folder: Path, *arguments: str) -> None:
+    for process in start_two(folder, *arguments):
+        process.join()
+        assert process.exitcode == 0
+
+
+def check_same_together(folder: Path, together: Together) -> None:
+    found = contents(folder)
+    assert found.keys() == together.contents.keys()
+    assert [name for name, content in together.contents.items() if found[name] != content] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_processes_killed_while_they_train(reference, tmp_path):
+def test_two_processes_killed_while_they_train(reference, together, tmp_path):
     """One of both is killed at any moment of a training, the other one, which waits for it, too."""
     rng, kills, runs = random.Random(3), 0, 0
-    settings = ("--dataset", "demo", "--data-dir", str(reference.folder / "data"), *SETTINGS)
-    shutil.copytree(reference.folder / "cache", tmp_path / "whole" / "cache")
-    train_together(tmp_path / "whole", *settings)
-    expected = contents(tmp_path / "whole")
     while kills < 6:
         folder = tmp_path / str(runs)
         shutil.copytree(reference.folder / "cache", folder / "cache")
         for stage in ("training multimodal", "training text"):
             begun = (folder / "run" / "config.yaml").exists()
-            processes = start_two(folder, *(("--resume",) if begun else settings))
+            processes = start_two(folder, *(("--resume",) if begun else together.arguments))
             victim = processes.pop(rng.randrange(2))
             (survivor,) = processes
             if killed(victim, folder, STAGES[stage], rng.uniform(0, reference.seconds(stage))):
@@ -192,16 +216,30 @@ def test_two_processes_killed_while_they_train(reference, tmp_path):
                 survivor.kill()
             survivor.join()
         train_together(folder, "--resume")
-        found = contents(folder)
-        assert found.keys() == expected.keys()
-        assert [name for name, content in expected.items() if found[name] != content] == []
+        check_same_together(folder, together)
         runs += 1
 
 
-def train_together(folder: Path, *arguments: str) -> None:
-    for process in start_two(folder, *arguments):
-        process.join()
-        assert process.exitcode == 0
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_whole_torchrun_job_killed_while_it_trains(reference, together, tmp_path):
+    """The launcher and both of its processes, in any order, at any moment; resumed as the user would."""
+    rng, kills, runs = random.Random(4), 0, 0
+    while kills < 4:
+        folder = tmp_path / str(runs)
+        shutil.copytree(reference.folder / "cache", folder / "cache")
+        for stage in ("training multimodal", "training text"):
+            begun = (folder / "run" / "config.yaml").exists()
+            job = start_torchrun(folder, *(("--resume",) if begun else together.arguments))
+            if lives_until(lambda job=job: job.poll() is None, folder, STAGES[stage], rng.uniform(0, 2)):
+                assert kill_all(job, rng.shuffle) == 3
+                kills += 1
+            else:
+                assert job.returncode == 0
+        assert start_torchrun(folder, "--resume").wait() == 0
+        check_same_together(folder, together)
+        runs += 1
+    print(f"{kills} kills in {runs} jobs")
 
 
 @pytest.mark.slow
