@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmadapter.adapters import Adapters
     from mmadapter.config import InputFormat, Recipe, RunConfig
     from mmadapter.errors import UserError
     from mmadapter.evaluation.accuracy import accuracy_table
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mmadapter.training.loop import train
 
 _HOME = {
+    "Adapters": "adapters",
     "InputFormat": "config",
     "MultimodalAdapter": "model",
     "Recipe": "config",
@@ -39,6 +41,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Adapters",
     "InputFormat",
     "MultimodalAdapter",
     "Recipe",

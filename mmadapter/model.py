@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption, layer_scales
-from mmadapter.adapter.attention import attach, project_prompts
+from mmadapter.adapter.attention import AnyPrompts, LayerPrompts, PrefixPrompts, attach, project_prompts
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.backbone import LanguageModel, load_llm
 from mmadapter.config import AttentionKind, InputFormat, PromptUnit
@@ -21,7 +23,67 @@ from mmadapter.untrusted import checked_fields
 from mmadapter.vision.towers import ImageTower, load_tower
 
 
-class MultimodalAdapter:
+class Adapted(ABC):
+    """A frozen decoder whose topmost layers have prompts while they are asked for: one adapter's, or several's."""
+
+    llm: LanguageModel
+
+    @property
+    @abstractmethod
+    def first_adapted(self) -> int:
+        """N - L, the lowest layer with prompts."""
+
+    @abstractmethod
+    def project(self, adaption: Any) -> Sequence[AnyPrompts]:
+        """What hangs on each layer, from `first_adapted` up, for a batch."""
+
+    @contextmanager
+    def prompted(self, adaption: Any) -> Iterator[None]:
+        """Within it, every forward of the language model sees the adaption prompts.
+
+        Keys and values of the prompts are computed once, on entry, and live until exit, whatever happens inside:
+        nothing is left behind that a later training step could mistake for its own.
+        """
+        adapted = [layer.self_attn for layer in self.llm.layers[self.first_adapted :]]
+        try:
+            for attention, prompts in zip(adapted, self.project(adaption), strict=True):
+                attach(attention, prompts)
+            yield
+        finally:
+            for attention in adapted:
+                attach(attention, None)
+
+    def logits(
+        self,
+        adaption: Any,
+        input_ids: Int[Tensor, "B T"],
+        read: tuple[Int[Tensor, " R"], Int[Tensor, " R"]],
+        *,
+        below: Float[Tensor, "B T C"] | None = None,
+        position_ids: Int[Tensor, "B T"] | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Float[Tensor, "R V"]:
+        """Next-token logits, in float32, at the positions that are read and nowhere else.
+
+        Args:
+            input_ids: padded on the right: under a causal kernel no token sees its padding, so no mask is needed.
+            read: rows (ascending) and columns of `input_ids`.
+            below: what enters the first adapted layer, where it is at hand (`below_adapter`).
+            attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
+        """
+        inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
+        if below is None:
+            below = self.below_adapter(input_ids, **inputs)
+        with self.prompted(adaption):
+            hidden = hidden_at(self.llm.model.get_decoder(), self.first_adapted, below, read, **inputs)
+        return self.llm.logits(hidden).float()
+
+    def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:
+        """What enters the first adapted layer: no weight that trains has touched it."""
+        return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
+
+
+class MultimodalAdapter(Adapted):
     """An adapter on a frozen decoder and, unless it is text-only, a frozen image tower.
 
     Several of them can share one `LanguageModel`: the prompts hang on it only inside `prompted`.
@@ -93,56 +155,19 @@ class MultimodalAdapter:
             prompts *= prompts.new_tensor(layer_scales(llm.layers[-adapter_layers:]))[:, None, None]
         return model
 
-    @contextmanager
-    def prompted(self, adaption: Adaption) -> Iterator[None]:
-        """Within it, every forward of the language model sees the adaption prompts.
-
-        Keys and values of the prompts are computed once, on entry, and live until exit, whatever happens inside:
-        nothing is left behind that a later training step could mistake for its own.
-        """
-        adapted = [layer.self_attn for layer in self.llm.layers[-len(adaption.prompts) :]]
-        gates = [None] * len(adapted) if adaption.gates is None else adaption.gates
-        try:
-            for attention, prompts, gate in zip(adapted, adaption.prompts, gates, strict=True):
-                attach(attention, project_prompts(attention, prompts, gate, adaption.image_token))
-            yield
-        finally:
-            for attention in adapted:
-                attach(attention, None)
-
-    def logits(
-        self,
-        adaption: Adaption,
-        input_ids: Int[Tensor, "B T"],
-        read: tuple[Int[Tensor, " R"], Int[Tensor, " R"]],
-        *,
-        below: Float[Tensor, "B T C"] | None = None,
-        position_ids: Int[Tensor, "B T"] | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> Float[Tensor, "R V"]:
-        """Next-token logits, in float32, at the positions that are read and nowhere else.
-
-        Args:
-            input_ids: padded on the right: under a causal kernel no token sees its padding, so no mask is needed.
-            read: rows (ascending) and columns of `input_ids`.
-            below: what enters the first adapted layer, where it is at hand (`below_adapter`).
-            attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
-        """
-        inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
-        if below is None:
-            below = self.below_adapter(input_ids, **inputs)
-        with self.prompted(adaption):
-            hidden = hidden_at(self.llm.model.get_decoder(), self.first_adapted, below, read, **inputs)
-        return self.llm.logits(hidden).float()
-
     @property
     def first_adapted(self) -> int:
         """N - L, the lowest layer with prompts."""
         return len(self.llm.layers) - self.adapter.config.adapter_layers
 
-    def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:
-        """What enters the first adapted layer: no weight that trains has touched it."""
-        return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
+    def project(self, adaption: Adaption) -> list[LayerPrompts | PrefixPrompts]:
+        """Keys and values of each adapted layer's prompts."""
+        gates = [None] * len(adaption.prompts) if adaption.gates is None else adaption.gates
+        layers = self.llm.layers[self.first_adapted :]
+        return [
+            project_prompts(layer.self_attn, prompts, gate, adaption.image_token)
+            for layer, prompts, gate in zip(layers, adaption.prompts, gates, strict=True)
+        ]
 
     @property
     def identity(self) -> dict[str, str | None]:

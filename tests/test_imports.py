@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "encoding": {"backbone", "config", "instructions", "scienceqa"},
     "decoder": {"adapter"},
     "model": {"adapter", "backbone", "config", "decoder", "vision"},
+    "adapters": {"adapter", "backbone", "model"},
     "features": {"config", "progress", "scienceqa", "vision"},
     "generation": {"backbone"},
     "scoring": {"adapter", "encoding", "features", "model"},

@@ -25,7 +25,7 @@ import sys
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -55,6 +55,17 @@ class PrefixPrompts(NamedTuple):
     key: Float[Tensor, "P G K D"]
     """W_k P_l^v, not rotated: of each example, P = B, or without images P = 1."""
     value: Float[Tensor, "P G K D"]
+
+
+class RowPrompts(NamedTuple):
+    """What several adapters add to one layer, each to rows of its own; every row of the batch is in one of them."""
+
+    rows: tuple[Int[Tensor, " _"], ...]
+    prompts: tuple[LayerPrompts | PrefixPrompts | None, ...]
+    """None: these rows are the frozen model's in this layer."""
+
+
+AnyPrompts = LayerPrompts | PrefixPrompts | RowPrompts | None
 
 
 def prompt_attention(
@@ -127,7 +138,7 @@ def project_keys(attention: nn.Module, hidden: Float[Tensor, "B T C"]) -> Float[
     return attention.k_norm(keys) if hasattr(attention, "k_norm") else keys
 
 
-def attach(attention: nn.Module, prompts: LayerPrompts | PrefixPrompts | None) -> None:
+def attach(attention: nn.Module, prompts: AnyPrompts) -> None:
     """Hang `prompts` on a frozen attention module; None takes them off and leaves the frozen model."""
     attention.adaption = prompts  # a tuple: not registered, so never in a state dict
 
@@ -173,13 +184,34 @@ def _adapted_attention(
     **kwargs,
 ) -> tuple[Tensor, None]:
     """The frozen layer's attention, with the prompts where some are attached. Returns (B, T, H, D)."""
-    prompts: LayerPrompts | PrefixPrompts | None = getattr(module, "adaption", None)
+    prompts: AnyPrompts = getattr(module, "adaption", None)
+    inputs = query, key, value
+    if not isinstance(prompts, RowPrompts):
+        return _prompted(module, prompts, *inputs, attention_mask, scaling, softcap, **kwargs), None
+    output = torch.empty_like(query.transpose(1, 2))
+    for rows, own in zip(*prompts, strict=True):
+        mask = attention_mask if attention_mask is None or len(attention_mask) == 1 else attention_mask[rows]
+        output[rows] = _prompted(module, own, *(part[rows] for part in inputs), mask, scaling, softcap, **kwargs)
+    return output, None
+
+
+def _prompted(
+    module: nn.Module,
+    prompts: LayerPrompts | PrefixPrompts | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None,
+    **kwargs,
+) -> Tensor:
     if isinstance(prompts, PrefixPrompts):
         key, value, attention_mask = _after_prefix(prompts, key, value, attention_mask, query.shape[2])
     output = frozen_attention(module, query, key, value, attention_mask, softcap, scaling=scaling, **kwargs)
     if isinstance(prompts, LayerPrompts):
         output = output + prompt_attention(query, prompts, scaling, softcap).transpose(1, 2)
-    return output, None
+    return output
 
 
 def _after_prefix(
@@ -188,7 +220,7 @@ def _after_prefix(
     value: Float[Tensor, "B G S D"],
     visible: Bool[Tensor, "_ 1 T S"] | None,
     tokens: int,
-) -> tuple[Float[Tensor, "B G KS D"], Float[Tensor, "B G KS D"], Bool[Tensor, "*B T KS"]]:
+) -> tuple[Float[Tensor, "B G KS D"], Float[Tensor, "B G KS D"], Bool[Tensor, "_ 1 T KS"]]:
     """Keys, values and which query sees which: every query all prompts."""
     key, value = (
         torch.cat([prefix.expand(len(words), -1, -1, -1), words], dim=2)
@@ -197,7 +229,7 @@ def _after_prefix(
     length = prompts.key.shape[2]
     if visible is None:  # causal; one query alone is the last one
         words = key.shape[2] - length
-        visible = torch.ones(tokens, words, dtype=torch.bool, device=key.device).tril(words - tokens)
+        visible = torch.ones(1, 1, tokens, words, dtype=torch.bool, device=key.device).tril(words - tokens)
     return key, value, pad(visible, (length, 0), value=True)
 
 
