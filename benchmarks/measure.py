@@ -118,8 +118,8 @@ def publish(benchmark: str, settings: object, workload: Mapping[str, object], ta
         "command": f"python -m benchmarks.{benchmark} {' '.join(_public(sys.argv[1:]))}".strip(),
         "machine": about,
         "versions": versions(),
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed_since_commit": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "mmadapter")),
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no", "--", "mmadapter")),
         "settings": {name: value for name, value in asdict(settings).items() if name != "output"},
         "workload": dict(workload),
         "tables": [asdict(table) for table in tables],
@@ -207,7 +207,8 @@ def _public(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not re.search(r"(^|=)[/~.]", argument) and argument != "--output"]
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """What git says of this clone; None without git, or outside one."""
     try:
         told = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

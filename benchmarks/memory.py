@@ -95,13 +95,14 @@ def peak_memory(settings: Settings, name: str) -> Memory:
         at_rest = torch.cuda.memory_allocated(settings.device)
     else:
         CLEAR.write_text("5")  # the peak starts anew
-        at_rest = _resident("VmRSS")
+        at_rest = resident("VmRSS")
     TRAINING[name](settings, model, asked, LEARNING_RATE).epoch()
-    peak = torch.cuda.max_memory_allocated(settings.device) if on_gpu else _resident("VmHWM")
+    peak = torch.cuda.max_memory_allocated(settings.device) if on_gpu else resident("VmHWM")
     return Memory(sum(weight.nbytes for weight in model.parameters()), at_rest, peak)
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """Bytes of this process: VmRSS now, VmHWM at the peak (Linux)."""
     return int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
 
 

@@ -70,13 +70,13 @@ def test_memory(settings):
 @pytest.mark.skipif(not memory.CLEAR.exists(), reason="peak memory is read from Linux's /proc")
 def test_a_peak_is_seen_after_it_has_passed():
     memory.CLEAR.write_text("5")
-    before = memory._resident("VmHWM")
+    before = memory.resident("VmHWM")
     held = bytearray(64 * memory.MIB)
     held[:: 4096 // 2] = b"x" * len(held[:: 4096 // 2])
     del held
-    assert memory._resident("VmHWM") - before > 60 * memory.MIB
+    assert memory.resident("VmHWM") - before > 60 * memory.MIB
     memory.CLEAR.write_text("5")
-    assert memory._resident("VmHWM") - before < 60 * memory.MIB
+    assert memory.resident("VmHWM") - before < 60 * memory.MIB
 
 
 @pytest.mark.slow

@@ -1,0 +1,210 @@
+"""Table 3: LLaMA-Adapter against LoRA and full fine-tuning on the same backbone, data and steps.
+
+    python -m eval.efficiency
+
+What is counted is counted on LLaMA-7B, without its weights. What is measured is measured on the embedded tiny LLaMA,
+text-only, on the demo, each training in a process of its own and through the same loop: only what trains differs. Each
+method has the learning rate of its grid that is best on val. Writes eval/results/efficiency.json and RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from multiprocessing import get_context
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from benchmarks.command import command
+from benchmarks.measure import git, machine, versions
+from benchmarks.memory import CLEAR, resident
+from benchmarks.workload import SIZES
+from eval.results import FOLDER
+from mmadapter.adapter.adapter import Adapter, AdapterConfig
+from mmadapter.backbone import LanguageModel, load_llm
+from mmadapter.config import PRESETS, InputFormat, Recipe
+from mmadapter.evaluation.frame import error_frame
+from mmadapter.evaluation.predict import predict
+from mmadapter.files import write_text
+from mmadapter.model import MultimodalAdapter
+from mmadapter.scienceqa.load import load_dataset
+from mmadapter.training.loop import train
+
+FILE = FOLDER / "efficiency.json"
+LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}
+"""Alpaca-LoRA's: 4.2 M parameters on LLaMA-7B, the paper's Table 3."""
+RATES = {
+    "LLaMA-Adapter": (3e-3, 1e-2, 3e-2),
+    "LoRA": (1e-3, 3e-3, 1e-2),
+    "full fine-tuning": (1e-4, 3e-4, 1e-3),
+}
+"""Learning rates that each method is tried with; the best of each is inside its grid."""
+PUBLISHED = {"LLaMA-Adapter": ("1.2M", "4.7M"), "LoRA": ("4.2M", "16.8M"), "full fine-tuning": ("7B", "13G")}
+"""Tuned parameters and storage, as Table 3 prints them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `python -m eval.efficiency` can be told."""
+
+    epochs: int = 3
+    """Of each training."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of each method and learning rate."""
+    limit: int | None = None
+    """Use only the first LIMIT problems of each split."""
+    jobs: int = 2
+    """Trainings at a time."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training came to."""
+
+    method: str
+    rate: float
+    seed: int
+    tuned: int
+    """Parameters."""
+    seconds: float
+    """Of training, with a validation every epoch."""
+    memory: int
+    """Bytes of resident memory at the peak, less those with the frozen model loaded."""
+    val_accuracy: float
+    test_accuracy: float
+    """Percent, over the questions without an image, which a text-only model can answer."""
+
+
+class TunedModel(MultimodalAdapter):
+    """Weights of the language model itself train, in the place of an adapter's."""
+
+    def __init__(self, llm: LanguageModel, weights: dict[str, nn.Parameter], form: InputFormat) -> None:
+        size = llm.model.config
+        shape = AdapterConfig(
+            hidden_size=size.hidden_size,
+            num_heads=size.num_attention_heads,
+            adapter_len=1,
+            adapter_layers=len(llm.layers),  # gradients reach all of them
+        )
+        super().__init__(llm, _Weights(shape, weights), None, form)
+
+    def below_adapter(self, input_ids: Tensor, **inputs: Tensor | None) -> Tensor:
+        """The embedding, whose weights may train."""
+        return self.llm.model.get_input_embeddings()(input_ids)
+
+
+class _Weights(Adapter):
+    """An adapter that adds nothing: its one prompt is behind a gate of 0, and what trains is elsewhere in the model."""
+
+    def __init__(self, config: AdapterConfig, weights: dict[str, nn.Parameter]) -> None:
+        super().__init__(replace(config, adapter_layers=1))
+        self.config = config
+        self.prompts.requires_grad_(False)
+        self.gates.requires_grad_(False)
+        for name, weight in weights.items():
+            self.register_parameter(name.replace(".", "/"), weight.requires_grad_(True))
+
+
+def tuned_model(method: str, llm: LanguageModel, seed: int) -> MultimodalAdapter:
+    """The language model with what the method trains."""
+    preset = PRESETS["tiny"]
+    form = preset.part(InputFormat)
+    if method == "LLaMA-Adapter":
+        return MultimodalAdapter.build(
+            llm,
+            None,
+            adapter_len=preset.adapter_len,
+            adapter_layers=preset.adapter_layers,
+            prompt_std=preset.prompt_std,
+            seed=seed,
+            form=form,
+        )
+    if method == "LoRA":
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(**LORA), llm.model)
+    named = dict(llm.model.named_parameters())
+    return TunedModel(llm, {name: w for name, w in named.items() if method != "LoRA" or "lora_" in name}, form)
+
+
+def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
+    """One training, in this process."""
+    torch.set_num_threads(1)
+    preset = PRESETS["tiny"]
+    data = load_dataset("demo").first(settings.limit)
+    llm = load_llm(preset.llm)
+    model = tuned_model(method, llm, seed)
+    CLEAR.write_text("5")  # the peak starts anew
+    at_rest = resident("VmRSS")
+    recipe = replace(preset.part(Recipe), epochs=settings.epochs, learning_rate=rate, seed=seed)
+    epochs = train(model, data, recipe, quiet=True)
+    memory = resident("VmHWM") - at_rest
+    frame = error_frame(predict(model, data["test"], quiet=True), data)
+    return Trained(
+        method,
+        rate,
+        seed,
+        sum(weight.numel() for weight in model.adapter.parameters() if weight.requires_grad),
+        epochs[-1].seconds,
+        memory,
+        max(epoch.val_accuracy for epoch in epochs),
+        100 * float(frame.loc[~frame["has_image"].astype(bool), "correct"].astype(bool).mean()),
+    )
+
+
+def counted() -> dict[str, int]:
+    """Tuned parameters of each method on LLaMA-7B."""
+    size = SIZES["7b"]
+    config = LlamaConfig(
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=size.intermediate,
+        vocab_size=32_000,
+    )
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+        adapter = Adapter(AdapterConfig(hidden_size=size.hidden, num_heads=size.heads))
+        found = {"LLaMA-Adapter": _count(adapter), "full fine-tuning": _count(model)}
+        inject_adapter_in_model(LoraConfig(**LORA), model)
+        lora = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
+    return {"LLaMA-Adapter": found["LLaMA-Adapter"], "LoRA": lora, "full fine-tuning": found["full fine-tuning"]}
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def main(settings: Settings) -> None:
+    """Every method with every learning rate of its grid and every seed."""
+    from eval.page import PAGE, page
+
+    if FILE.is_file() and json.loads(FILE.read_text(encoding="utf-8"))["settings"] == _plain(settings):
+        return
+    load_dataset("demo")  # generated once, before several processes want it
+    work = [(method, rate, seed) for method, rates in RATES.items() for rate in rates for seed in settings.seeds]
+    with ProcessPoolExecutor(settings.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        done = list(pool.map(run, [settings] * len(work), *zip(*work, strict=True)))
+    record = {
+        "settings": _plain(settings),
+        "date": date.today().isoformat(),
+        "machine": machine("cpu"),
+        "versions": versions(),
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "counted": counted(),
+        "trained": [asdict(trained) for trained in done],
+    }
+    write_text(FILE, json.dumps(record, indent=1) + "\n")
+    write_text(PAGE, page())
+
+
+def _plain(settings: Settings) -> dict:
+    return json.loads(json.dumps(asdict(settings)))
+
+
+if __name__ == "__main__":
+    command(main, Settings)

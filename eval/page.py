@@ -1,0 +1,76 @@
+"""RESULTS.md: the prose of `page.md.jinja` around the tables, figures and verdicts of every results file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.figures import FOLDER as FIGURES
+from eval.recipes import RECIPES
+from eval.results import FOLDER as RESULTS
+from eval.results import Results
+from eval.study import STUDIES
+from eval.tables import TABLES, keys_of, sentence
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "RESULTS.md"
+TEMPLATE = Path(__file__).parent / "page.md.jinja"
+
+
+def page() -> str:
+    """The whole page."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(section=section, about=about, verdicts=verdicts)
+
+
+def _results(preset: str) -> Results | None:
+    path = RESULTS / f"{preset}.json"
+    return Results.read(path) if path.is_file() else None
+
+
+def about(preset: str) -> str:
+    """What was run, with which command, on which machine, and for how long."""
+    results = _results(preset)
+    if results is None:
+        return f"*Not run yet: `python -m eval.paper --preset {preset}`.*"
+    told, hours = results.about, sum(run.seconds for run in results.runs.values()) / 3600
+    versions = ", ".join(f"{name} {found}" for name, found in told["versions"].items())
+    return (
+        f"{STUDIES[preset].about}\n\n"
+        f"`{told['command']}`, {told['date']}, commit {told['commit']}: {len(results.runs)} runs, {hours:.1f} hours of "
+        f"training, summed over runs, two of which share the machine ({told['machine']['processor']}, "
+        f"{told['machine']['logical cores']} cores{_gpu(told)}). {versions}."
+    )
+
+
+def _gpu(told: dict) -> str:
+    return f", {gpu}" if (gpu := told["machine"].get("GPU")) else ""
+
+
+def verdicts(preset: str) -> str:
+    """Each claim of the paper, and whether this study agrees."""
+    results = _results(preset)
+    if results is None:
+        return ""
+    study = STUDIES[preset]
+    return "\n".join(
+        sentence(claim, recipe, study, results)
+        for recipe in RECIPES.values()
+        if any(keys_of(arm, study, results) for arm in recipe.arms(study))
+        for claim in recipe.claims
+    )
+
+
+def section(preset: str, name: str) -> str:
+    """A recipe's question, table and figure."""
+    results, study, recipe = _results(preset), STUDIES[preset], RECIPES[name]
+    if results is None or not any(keys_of(arm, study, results) for arm in recipe.arms(study)):
+        return ""
+    parts = [f"### {recipe.title}", recipe.asks]
+    parts.append(TABLES[recipe.figure](recipe, study, results))
+    figure = FIGURES / preset / f"{name}.svg"
+    if figure.is_file():
+        parts.append(f"![{recipe.title}]({figure.relative_to(ROOT)})")
+    return "\n\n".join(parts) + "\n"

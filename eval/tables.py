@@ -1,0 +1,133 @@
+"""Tables and sentences, in Markdown, from what a study found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.results import Estimate, Results, estimate
+from eval.runs import run_key
+from eval.study import Arm, Claim, Recipe, Study
+from mmadapter.evaluation.accuracy import COLUMNS, published_rows
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def keys_of(arm: Arm, study: Study, results: Results) -> list[str]:
+    """Of an arm's runs that there are, by seed."""
+    return [key for seed in study.seeds if (key := run_key(arm.config(study, seed))) in results.runs]
+
+
+def accuracy_of(arm: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
+    """In percent; NaN where there is no run, or no such question."""
+    keys = keys_of(arm, study, results)
+    return estimate(results.right(keys, split, column) if keys else np.zeros((0, 0)))
+
+
+def difference_of(a: Arm, b: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
+    """Accuracy of a minus b, in points, paired: the same seeds on the same questions."""
+    seeds = [
+        (first, second)
+        for seed in study.seeds
+        if (first := run_key(a.config(study, seed))) in results.runs
+        and (second := run_key(b.config(study, seed))) in results.runs
+    ]
+    if not seeds:
+        return estimate(np.zeros((0, 0)))
+    firsts, seconds = (results.right(list(keys), split, column).astype(int) for keys in zip(*seeds, strict=True))
+    return estimate(firsts - seconds)
+
+
+def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
+    """A row an arm: what trains, accuracy on val and test, losses of the last epoch, and the paper's number."""
+    published = _published()
+    columns = ["Avg"] if study.column == "Avg" else []
+    columns += ["IMG"]
+    head = ["", "seeds", "trained", f"val {study.column}", *(f"test {column}" for column in columns)]
+    rows = []
+    for arm in recipe.arms(study):
+        keys = keys_of(arm, study, results)
+        if not keys:
+            continue
+        runs = [results.runs[key] for key in keys]
+        cells = [accuracy_of(arm, study, results, split, column) for split, column in
+                 [("val", study.column), *(("test", column) for column in columns)]]  # fmt: skip
+        losses = [_mean([run.epochs[-1][name] for run in runs]) for name in ("train_loss", "val_loss")]
+        row = [arm.label, str(len(keys)), f"{runs[0].trained:,}", *map(told, cells), *losses]
+        rows.append([*row, published.get(arm.published or "", "")])
+    return markdown([*head, "train loss", "val loss", "paper"], rows)
+
+
+def columns_table(recipe: Recipe, study: Study, results: Results) -> str:
+    """The paper's Table 2: our arms over its published rows."""
+    rows = []
+    for arm in recipe.arms(study):
+        if keys_of(arm, study, results):
+            cells = [accuracy_of(arm, study, results, "test", column) for column in COLUMNS]
+            rows.append([f"**{arm.label}**", *(told(cell) for cell in cells)])
+    questions = results.questions["test"]
+    rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in COLUMNS)])
+    if study.base.dataset == "scienceqa":
+        theirs = published_rows()
+        rows += [[row["system"], *(str(row[c]) if row[c] is not None else "" for c in COLUMNS)]
+                 for row in theirs.where(theirs.notna(), None).to_dict(orient="records")]  # fmt: skip
+    return markdown(["", *COLUMNS], rows)
+
+
+def classes_table(recipe: Recipe, study: Study, results: Results) -> str:
+    """A row a class of questions: both arms and their difference."""
+    a, b = recipe.arms(study)
+    rows = []
+    for name in results.questions["test"].classes:
+        gain = difference_of(a, b, study, results, "test", name)
+        if not math.isnan(gain.mean):
+            sides = [f"{accuracy_of(arm, study, results, 'test', name).mean:.2f}" for arm in (a, b)]
+            rows.append([name, f"{gain.questions:,}", *sides, told(gain, signed=True)])
+    return markdown(["", "questions", a.label, b.label, "difference"], rows)
+
+
+def sentence(claim: Claim, recipe: Recipe, study: Study, results: Results) -> str:
+    """Whether what was found agrees with what the paper says."""
+    arms = recipe.arms(study)
+    a, b = arms[claim.better], arms[claim.worse]
+    column = claim.column or study.column
+    gain = difference_of(a, b, study, results, "test", column)
+    if math.isnan(gain.mean):
+        return f"- {claim.text} *Not run.*"
+    verdict = "Agrees" if gain.low > claim.least else "Disagrees" if gain.high < claim.least else "Cannot be told"
+    found = f"{a.label} minus {b.label} on test {column}: {told(gain, signed=True)} points"
+    over = f"{gain.seeds} seed{'s' if gain.seeds > 1 else ''}, {gain.questions:,} questions"
+    return f"- {claim.text} **{verdict}**: {found}; {over}."
+
+
+def told(value: Estimate, *, signed: bool = False) -> str:
+    """The mean and its interval."""
+    if math.isnan(value.mean):
+        return "\N{EN DASH}"
+    form = "+.2f" if signed else ".2f"
+    ends = [value.low, value.high] if signed else [max(0.0, value.low), min(100.0, value.high)]
+    low, high = (format(end, form).replace("-", MINUS) for end in ends)
+    return f"{format(value.mean, form).replace('-', MINUS)} ({low} to {high})"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; its first column is on the left, the others on the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+TABLES = {"arms": arms_table, "curves": arms_table, "columns": columns_table, "classes": classes_table}
+"""By a recipe's kind of figure."""
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.3f}" if known else "\N{EN DASH}"
+
+
+def _published() -> dict[str, str]:
+    """Avg of the paper's rows, by name: ablations are of the val split."""
+    rows = [published_rows(("paper-ablation",), "val"), published_rows()]
+    return {row["system"]: str(row["Avg"]) for found in rows for row in found.to_dict(orient="records")}
