@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import pickletools
 import stat
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +28,10 @@ MAX_RECORD = 1 << 24
 """16 MiB in a small one: a configuration, a log, a record of a run."""
 BATCH_ROWS = 64
 """Of a table, decoded at a time."""
+MAX_PICKLE = 1 << 22
+"""4 MiB that say which tensors a file has: those of ViT-bigG, with its optimiser's state, take 1 MB."""
+MAX_SHARED = 16
+"""Things other than texts and names that a pickle may use once more: each can double what it unfolds to."""
 MAX_ROW_GROUP = 1 << 30
 """Bytes of a part of a table that cannot be decoded in smaller ones; those of ScienceQA on the hub have pictures."""
 
@@ -181,6 +188,46 @@ def told(where: str) -> Iterator[None]:
     except BaseException as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{where}: cannot load it: {' '.join(lines[:2])[:300]}") from error
+
+
+def check_pickle(file: Path) -> None:
+    """Refuse a file for `torch.load` that would take it years, even where it may load nothing but weights.
+
+    A pair of one pair twice, and so on for forty levels, has 400 bytes, and is hashed in 2^40 steps where it is a key.
+
+    Raises:
+        UserError: it uses more than MAX_SHARED things again, or is no pickle of at most MAX_PICKLE bytes.
+    """
+    from torch._C import PyTorchFileReader
+
+    with told(str(file)):
+        if archive := zipfile.is_zipfile(file):
+            data = PyTorchFileReader(str(file)).get_record("data.pkl")  # as torch.load finds it
+        else:  # of before PyTorch 1.6: five pickles one after the other, then the numbers
+            with file.open("rb") as beginning:
+                data = beginning.read(MAX_PICKLE)
+        pickles = io.BytesIO(data[:MAX_PICKLE])
+        shared = sum(_used_again(pickles) for _ in range(1 if archive else 5))
+    if shared > MAX_SHARED:
+        raise UserError(f"{file}: uses {shared} things more than once, at most {MAX_SHARED} are read")
+
+
+def _used_again(pickle: io.BytesIO) -> int:
+    """How often the next pickle takes up again what is neither a text nor a name."""
+    made: dict[int, str] = {}
+    before, count = "", 0
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name == "MEMOIZE":
+            made[len(made)] = before
+        elif "PUT" in opcode.name:
+            made[argument] = before
+        else:
+            again = opcode.name == "DUP" or ("GET" in opcode.name and made.get(argument) not in _INDIVISIBLE)
+            before, count = opcode.name, count + again
+    return count
+
+
+_INDIVISIBLE = ("BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "GLOBAL", "STACK_GLOBAL")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmadapter.adapter.weights import MAX_WEIGHTS
 from mmadapter.errors import UserError
 from mmadapter.files import write_whole
-from mmadapter.untrusted import short, told
+from mmadapter.untrusted import check_pickle, short, told
 
 
 def read_torch_file(file: Path) -> dict[str, Tensor]:
@@ -42,6 +42,7 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
             "  is it a checkpoint of the whole model? Take the adapter's own tensors out of it first"
         )
     try:
+        check_pickle(file)
         with told(str(file)):
             loaded = _load(file)
     except _MoreThanTensors as error:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mmadapter.errors import UserError
 from mmadapter.hub import hub_folder
 from mmadapter.paths import embedded
-from mmadapter.untrusted import short, told
+from mmadapter.untrusted import check_pickle, short, told
 from mmadapter.vision.scales import ClipVisionScales, OpenClipScales
 
 MAX_SIDE = 4096
@@ -252,6 +252,8 @@ def _open_clip(name: str, weights: Path, preprocessing: dict[str, Any], scales: 
     def load() -> nn.Module:
         model = build("cpu")
         try:
+            if weights.suffix not in (".safetensors", ".npz", ".npy"):
+                check_pickle(weights)
             open_clip.load_checkpoint(model, str(weights))
         except Exception as error:  # whatever a reader of checkpoints raises: safetensors, pickle, zip, shapes
             raise UserError(f"{weights}: these weights do not fit {name}: {_first_line(error)}") from error

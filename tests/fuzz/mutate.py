@@ -10,6 +10,7 @@ import io
 import json
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from random import Random
@@ -131,6 +132,21 @@ def of_safetensors(data: bytes, rng: Random) -> bytes:
                 about["dtype"] = rng.choice(("F16", "BF16", "F64", "I64", "U8", "BOOL", "C64", "F8_E4M3"))
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + numbers
+
+
+def of_torch_file(data: bytes, rng: Random) -> bytes:
+    """The pickle of its archive changed, or another part of it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(out, "w") as archive:
+        parts = {name: source.read(name) for name in source.namelist()}
+        pickled = [name for name in parts if name.endswith("data.pkl")]
+        chosen = rng.choice(pickled if pickled and rng.random() < 0.8 else list(parts))
+        parts[chosen] = of_bytes(parts[chosen], rng)
+        if rng.random() < 0.1:
+            del parts[rng.choice(list(parts))]
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
 def of_png(data: bytes, rng: Random) -> bytes:

@@ -9,55 +9,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from mmadapter.errors import UserError, printable
-from tests.fuzz import mutate
+from mmadapter.errors import UserError
+from tests.fuzz import models, mutate
 from tests.fuzz.mutate import Mutation
+from tests.fuzz.reader import Reader, of_file
 
 CHOICES = ("water", "a rock", "air")
 PIDS = ("8", "9", "12", "15", "21", "x-1")
-LONGEST = 4000
-"""Characters of a message."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One kind of file."""
-
-    read: Callable[[bytes], object]
-    """Reads a file with this content."""
-    mutation: Mutation
-    seeds: tuple[bytes, ...]
-    """Valid contents."""
-    folder: Path
-    """Where the file lies: a message names it."""
-
-    def check(self, data: bytes) -> UserError | None:
-        """Read it. Returns how it was refused, if it was; raises whatever else happens."""
-        try:
-            self.read(data)
-        except UserError as error:
-            text = str(error)
-            assert str(self.folder) in text, f"names no place: {text!r}"
-            assert all(printable(line) == line for line in text.split("\n")), f"not printable: {text!r}"
-            assert len(text) <= LONGEST, f"{len(text)} characters"
-            return error
-        return None
-
-
-def _file(name: str, read: Callable[[Path], object]) -> Callable[[Path], Callable[[bytes], object]]:
-    """A reader of `name` in a folder."""
-
-    def in_folder(folder: Path) -> Callable[[bytes], object]:
-        def of_bytes(data: bytes) -> object:
-            (folder / name).write_bytes(data)
-            return read(folder / name)
-
-        return of_bytes
-
-    return in_folder
 
 
 def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
@@ -103,7 +63,7 @@ def _use(data) -> None:
 def _of_layout(name: str) -> Callable[[Path], Reader]:
     def build(folder: Path) -> Reader:
         seed = (_layout(folder) / name).read_bytes()
-        return Reader(_file(name, lambda file: _read_layout(file.parent))(folder), mutate.of_json, (seed,), folder)
+        return Reader(of_file(name, lambda file: _read_layout(file.parent))(folder), mutate.of_json, (seed,), folder)
 
     return build
 
@@ -124,7 +84,7 @@ def _hub_table(folder: Path) -> Reader:
             if problem.image is not None:
                 problem.image.read()
 
-    return Reader(_file(name, read)(folder), mutate.of_parquet, (seed,), folder)
+    return Reader(of_file(name, read)(folder), mutate.of_parquet, (seed,), folder)
 
 
 def _predictions(name: str, mutation: Mutation, write: Callable[[Path, dict[str, int]], object]):
@@ -148,7 +108,7 @@ def _predictions(name: str, mutation: Mutation, write: Callable[[Path, dict[str,
         for texts in (False, True):
             write(folder / name, {pid: at % 3 for at, pid in enumerate(data.problems)}, texts)
             seeds.append((folder / name).read_bytes())
-        return Reader(_file(name, read)(folder), mutation, tuple(seeds), folder)
+        return Reader(of_file(name, read)(folder), mutation, tuple(seeds), folder)
 
     return build
 
@@ -187,37 +147,7 @@ def _settings(folder: Path) -> Reader:
         return run_settings(file.parent)
 
     seeds = tuple(config_yaml(config).encode() for config in PRESETS.values())
-    return Reader(_file("config.yaml", read)(folder), mutate.of_yaml, seeds, folder)
-
-
-def _adapter(name: str, mutation: Mutation) -> Callable[[Path], Reader]:
-    def build(folder: Path) -> Reader:
-        from mmadapter.adapter.adapter import Adapter, AdapterConfig
-        from mmadapter.adapter.weights import load_adapter, save_adapter
-
-        config = AdapterConfig(
-            hidden_size=6, num_heads=2, adapter_len=3, adapter_layers=2, feature_sizes=(4, 5), projection_hidden=7
-        )
-        save_adapter(Adapter(config), {"llm": "tiny-llama", "input": {"answer": "text"}}, folder)
-        read = _file(name, lambda file: load_adapter(file.parent))(folder)
-        return Reader(read, mutation, ((folder / name).read_bytes(),), folder)
-
-    return build
-
-
-def _tokenizer(folder: Path) -> Reader:
-    from mmadapter.backbone import load_tokenizer
-    from tests.tiny import byte_tokenizer
-
-    byte_tokenizer().save_pretrained(folder)
-
-    def read(file: Path) -> object:
-        tokenizer = load_tokenizer(str(file.parent), {"pretrained_model_name_or_path": str(file.parent)})
-        return tokenizer("Which is solid?").input_ids
-
-    return Reader(
-        _file("tokenizer.json", read)(folder), mutate.of_json, ((folder / "tokenizer.json").read_bytes(),), folder
-    )
+    return Reader(of_file("config.yaml", read)(folder), mutate.of_yaml, seeds, folder)
 
 
 def _picture(folder: Path) -> Reader:
@@ -262,7 +192,7 @@ def _record(name: str, mutation: Mutation, seed: bytes) -> Callable[[Path], Read
                         largest = float(record.heads.heads[measure].abs().max())
                         figures.heat_map(record.heads, measure, 0, largest)
 
-        return Reader(_file(name, read)(folder), mutation, (seed,), folder)
+        return Reader(of_file(name, read)(folder), mutation, (seed,), folder)
 
     return build
 
@@ -294,20 +224,21 @@ def _controls(folder: Path) -> Reader:
         return None if records is None else option_order(records, asked)
 
     seed = (folder / "controls.parquet").read_bytes()
-    return Reader(_file("controls.parquet", read)(folder), mutate.of_parquet, (seed,), folder)
+    return Reader(of_file("controls.parquet", read)(folder), mutate.of_parquet, (seed,), folder)
 
 
-def _shard(folder: Path) -> Reader:
-    import torch
+def _alpaca(folder: Path) -> Reader:
+    from mmadapter.instructions.alpaca import read_alpaca
+    from mmadapter.instructions.template import instruction_prompt
 
-    from mmadapter.tensors import save_tensors
-    from mmadapter.vision.store import KEY_BYTES, _read_shard
+    records = [{"instruction": f"Say {n}.", "input": "" if n % 2 else "Aloud.", "output": str(n)} for n in range(12)]
 
-    file = folder / "shard.safetensors"
-    shard = {"keys": torch.zeros(3, KEY_BYTES, dtype=torch.uint8), "features": torch.ones(3, 5)}
-    save_tensors(file, shard, {"tower": "tiny-clip"})
-    read = _file(file.name, lambda file: _read_shard(file, 5))(folder)
-    return Reader(read, mutate.of_safetensors, (file.read_bytes(),), folder)
+    def read(file: Path) -> None:
+        for problem in read_alpaca(file, on_error="skip"):
+            instruction_prompt(problem.question, problem.hint).encode()
+        read_alpaca(file)
+
+    return Reader(of_file("alpaca_data.json", read)(folder), mutate.of_json, (json.dumps(records).encode(),), folder)
 
 
 def _text(folder: Path) -> Reader:
@@ -336,9 +267,9 @@ _BUILDERS: dict[str, Callable[[Path], Reader]] = {
     "predictions.parquet": _predictions("p.parquet", mutate.of_parquet, _write_table),
     "answer-text": _text,
     "config.yaml": _settings,
-    "adapter_config.json": _adapter("adapter_config.json", mutate.of_json),
-    "adapter.safetensors": _adapter("adapter.safetensors", mutate.of_safetensors),
-    "tokenizer.json": _tokenizer,
+    "adapter_config.json": models.adapter("adapter_config.json", mutate.of_json),
+    "adapter.safetensors": models.adapter("adapter.safetensors", mutate.of_safetensors),
+    "tokenizer.json": models.tokenizer,
     "image": _picture,
     "log.jsonl": _record("log.jsonl", mutate.of_json_lines, "\n".join(map(json.dumps, _LOG)).encode()),
     "attention.json": _record(
@@ -347,6 +278,10 @@ _BUILDERS: dict[str, Callable[[Path], Reader]] = {
         json.dumps({"questions": 5, "with_image": 1, "adapter_len": 3, "heads": _HEADS}).encode(),
     ),
     "controls.parquet": _controls,
-    "feature-shard": _shard,
+    "feature-shard": models.shard,
+    "authors.pth": models.torch_file,
+    "peft-config": models.peft("adapter_config.json", mutate.of_json),
+    "peft.safetensors": models.peft("adapter_model.safetensors", mutate.of_safetensors),
+    "alpaca.json": _alpaca,
 }
 NAMES = tuple(_BUILDERS)

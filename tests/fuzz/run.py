@@ -30,7 +30,8 @@ from random import Random
 import atheris
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.readers import NAMES, Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import NAMES, readers
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = 1.0

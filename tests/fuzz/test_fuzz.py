@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.readers import NAMES, Reader, readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import NAMES, readers
 
 CORPUS = Path(__file__).parent / "corpus"
 """`corpus/READER/*`: files that broke a reader once; the name says how."""
