@@ -80,7 +80,7 @@ class Encoder:
         return digest.hexdigest()[:32]
 
     def _encode_all(self, problems: Sequence[Problem]) -> list[Encoded]:
-        texts = [self.prompt_text(p, p.hint) for p in problems]
+        texts = [self._prompt_text(p, p.hint) for p in problems]
         prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
         return [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]
 
@@ -94,7 +94,11 @@ class Encoder:
         prompt = self.llm.bos + prompt
         return Encoded(problem.pid, prompt, targets[problem.answer], options, problem.answer, truncated)
 
-    def prompt_text(self, problem: Problem, hint: str | None) -> str:
+    def prompt(self, problem: Problem) -> list[int]:
+        """The tokens of a prompt alone, whole, for what is not answered by one of its options."""
+        return self.llm.bos + self._ids(self._prompt_text(problem, problem.hint))
+
+    def _prompt_text(self, problem: Problem, hint: str | None) -> str:
         """The prompt of a problem, or of an instruction with its input, with this hint."""
         if self.answer == "response":
             return instruction_prompt(problem.question, hint)
@@ -123,7 +127,7 @@ class Encoder:
         while low < high:  # bisection for the largest number of words that fits
             kept = (low + high) // 2
             hint = " ".join([*words[: (kept + 1) // 2], "...", *words[len(words) - kept // 2 :]])
-            ids = self._ids(self.prompt_text(problem, hint))
+            ids = self._ids(self._prompt_text(problem, hint))
             if len(ids) <= room:
                 fitting, low = ids, kept + 1
             else:

@@ -2,6 +2,7 @@
 
 RUN/config.yaml, table.json, README.md        what was run, and the table of its variants
 RUN/ceiling.parquet                           of the demo: the answers of its last row
+RUN/frozen.parquet                            of instructions: the frozen model's responses
 RUN/multimodal/, RUN/text/                    each complete: config.yaml, adapter.safetensors,
     adapter_config.json, predictions.parquet, attention.json, metrics.json, log.jsonl,
     checkpoint.safetensors and the one before it, README.md
@@ -21,13 +22,16 @@ from accelerate import PartialState
 
 from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.card import model_card
-from mmadapter.config import InputFormat, Recipe, RunConfig, Variant, adapted_layers
+from mmadapter.config import INSTRUCTIONS, InputFormat, Recipe, RunConfig, Variant, adapted_layers
+from mmadapter.encoding import Encoder
 from mmadapter.errors import UserError
 from mmadapter.evaluation.attention import prompt_attention_of, write_prompt_attention
 from mmadapter.evaluation.frame import question_frame
+from mmadapter.evaluation.grid import Grid, dress
 from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predictions
 from mmadapter.evaluation.render import render
+from mmadapter.evaluation.responses import followed, followed_grid
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import sole_writer, write_text
@@ -36,7 +40,7 @@ from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE, config_yaml, differences
 from mmadapter.training.log import EpochRecord
-from mmadapter.training.loop import train
+from mmadapter.training.loop import train, validate
 from mmadapter.vision.towers import load_tower
 
 VARIANTS: dict[Variant, tuple[Variant, ...]] = {
@@ -46,13 +50,14 @@ VARIANTS: dict[Variant, tuple[Variant, ...]] = {
 }
 
 
-def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | None:
+def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | Grid | None:
     """Train and test the variants of `config`, leaving everything in `config.output_dir`.
 
     In several processes, as `accelerate launch` or torchrun start them, all train; the first one writes and tests.
 
     Returns:
-        The table over the tested split; for the demo with the ceiling as its last row. None in the other processes.
+        The table over the tested split; for the demo with the ceiling as its last row. Of instructions another one,
+        with the frozen model first. None in the other processes.
 
     Raises:
         UserError: something the user gave cannot be used. Nothing finished is lost.
@@ -91,7 +96,7 @@ def _run(
     *,
     first: bool,
     quiet: bool,
-) -> ResultTable | None:
+) -> ResultTable | Grid | None:
     """All of a run that takes time, in its folder; what a resumed run finds there it goes on from."""
     folder, images = config.folder, None
     towers = [model.tower for model in models.values() if model.tower is not None]
@@ -111,6 +116,8 @@ def _run(
     epochs = {name: _train(own, models[name], data, images, quiet) for name, own in variants.items()}
     if not first:
         return None
+    if config.dataset in INSTRUCTIONS:
+        return _test_instructions(config, models["text"], data, epochs["text"], quiet)
     systems = [_test(own, models[name], data, images, epochs[name], quiet) for name, own in variants.items()]
     if config.dataset == "demo":
         systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), folder / "ceiling.parquet", quiet))
@@ -172,16 +179,59 @@ def _test(
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
     table = result_table([system], question_frame(asked), title=_title(config, data))
+    results = json.loads(render(table, "json")), render(table, "markdown")
+    _write_results(config, model, data, epochs, results, int(answers["truncated"].sum()))
+    return system
+
+
+def _test_instructions(
+    config: RunConfig, model: MultimodalAdapter, data: Dataset, epochs: Sequence[EpochRecord], quiet: bool
+) -> Grid:
+    """Test the adapter beside the frozen model, and write what is left of the run's folders."""
+    folder, asked = config.folder, data[config.split]
+    frozen = MultimodalAdapter.build(model.llm, None, adapter_layers=1, form=model.form)  # its gate is 0
+    questions = Encoder(model.llm, model.form)(asked)
+    rows = []
+    for name, each, file in (
+        ("frozen", frozen, folder / "frozen.parquet"),
+        ("adapter", model, folder / "text" / "predictions.parquet"),
+    ):
+        answers = predict(each, asked, scoring="generate", file=file, title=f"answering, {name}", quiet=quiet)
+        loss, _ = validate(each, None, questions)
+        assert loss is not None, "a split that is tested is not empty"
+        rows.append(followed(name, loss, answers, asked))
+    table, record = followed_grid(rows, _title(config, data)), [asdict(row) for row in rows]
+    truncated = sum(question.truncated for question in questions)
+    _write_results(config, model, data, epochs, (record, dress(table, "markdown")), truncated)
+    write_text(folder / "table.json", json.dumps(record, indent=2) + "\n")
+    write_text(folder / "README.md", f"# {folder.name}\n\n{dress(table, 'markdown')}")
+    return table
+
+
+def _write_results(
+    config: RunConfig,
+    model: MultimodalAdapter,
+    data: Dataset,
+    epochs: Sequence[EpochRecord],
+    table: tuple[object, str],
+    truncated: int,
+) -> None:
+    """A variant's `metrics.json` and `README.md`.
+
+    Args:
+        table: as JSON holds it, and in Markdown.
+        truncated: prompts that lost a part of their hint.
+    """
+    folder = config.folder / config.variant
     metrics = {
-        "table": json.loads(render(table, "json")),
+        "table": table[0],
         "epochs": [asdict(epoch) for epoch in epochs],
         "trainable_parameters": sum(parameter.numel() for parameter in model.adapter.parameters()),
-        "truncated_prompts": int(answers["truncated"].sum()),
+        "truncated_prompts": truncated,
         "skipped_problems": [asdict(skipped) for skipped in data.skipped],
     }
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    write_text(folder / "README.md", model_card(config, model, render(table, "markdown"), len(data.skipped)))
-    return system
+    write_text(folder / "README.md", model_card(config, model, table[1], len(data.skipped)))
 
 
 def _title(config: RunConfig, data: Dataset) -> str:

@@ -1,7 +1,7 @@
 """Text after prompts, by transformers' own `generate`: the likeliest token each time, or drawn from the likely ones.
 
-Everything here happens inside `model.prompted(...)`: the adaption prompts' keys and values, the image's included, are
-computed once for whatever is generated in it, and those of the words are cached from step to step.
+It happens inside `model.prompted(...)`: keys and values of the adaption prompts, the image's included, are computed
+once for whatever is generated in it, and those of the words are kept from step to step.
 """
 
 from __future__ import annotations
@@ -29,27 +29,26 @@ def generate(
     Args:
         prompts: tokens; padded on the left, which changes nothing.
         temperature: 0 is greedy.
-        top_p: share of the probability, most probable tokens first, that is drawn from.
-        streamer: gets the text as it comes; of a single prompt.
+        top_p: share of the probability, likeliest tokens first, that is drawn from.
+        streamer: gets the tokens as they come; of a single prompt.
     """
     model, tokenizer = llm.model, llm.tokenizer
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    padding = [width - len(prompt) for prompt in prompts]
-    padded = [[pad] * missing + list(prompt) for missing, prompt in zip(padding, prompts, strict=True)]
-    mask = [[0] * missing + [1] * (width - missing) for missing in padding]
-    drawn = {"temperature": temperature, "top_p": top_p, "top_k": 0} if temperature else dict.fromkeys(_DRAWING)
+    missing = [width - len(prompt) for prompt in prompts]
+    padded = [[pad] * count + list(prompt) for count, prompt in zip(missing, prompts, strict=True)]
+    mask = [[0] * count + [1] * (width - count) for count in missing]
+    greedy = temperature == 0
     tokens = model.generate(
         input_ids=torch.tensor(padded, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
+        do_sample=not greedy,
+        temperature=None if greedy else temperature,
+        top_p=None if greedy else top_p,
+        top_k=None if greedy else 0,  # transformers' default is 50
         pad_token_id=pad,
         eos_token_id=tokenizer.eos_token_id,
         streamer=streamer,
-        **drawn,
     )
     return tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
-
-
-_DRAWING = ("temperature", "top_p", "top_k")

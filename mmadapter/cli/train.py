@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
@@ -35,6 +36,7 @@ def _train(argv: Sequence[str] | None) -> int:
     if args.print_config:
         print(config_yaml(config), end="")
         return 0
+    from mmadapter.evaluation.grid import Grid, dress
     from mmadapter.evaluation.render import render
     from mmadapter.experiment import run_experiment
 
@@ -45,7 +47,8 @@ def _train(argv: Sequence[str] | None) -> int:
         command = f"`{NAME} --resume --output-dir {config.folder}`" if begun else "the same command"
         raise KeyboardInterrupt(f"interrupted; {command} goes on from here") from error
     if table is not None:
-        sys.stdout.write(render(table, terminal=sys.stdout.isatty()))
+        show = partial(dress, table, "table") if isinstance(table, Grid) else partial(render, table)
+        sys.stdout.write(show(terminal=sys.stdout.isatty()))
         print(f"Run: {config.folder}")
     return 0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from mmadapter.adapter.weights import load_adapter
 from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.config import Scoring
 from mmadapter.errors import UserError
@@ -49,6 +50,21 @@ def load_variant(folder: Path) -> MultimodalAdapter:
     if settings["variant"] != "text":
         tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
     return MultimodalAdapter.from_pretrained(folder, llm=llm, tower=tower)
+
+
+def load_run_or_adapter(path: Path) -> MultimodalAdapter:
+    """The model of a run (the multimodal variant where it has one), of a variant, or of an adapter's folder alone.
+
+    Raises:
+        UserError: as `load_variant` and `MultimodalAdapter.from_pretrained`.
+    """
+    folder = next((path / name for name in ("multimodal", "text") if (path / name).is_dir()), path)
+    if (folder / CONFIG_FILE).is_file():
+        return load_variant(folder)
+    _, saved = load_adapter(folder)
+    device, name = resolve_device("auto"), saved.get("llm")
+    llm = _language_model(name, device, resolve_dtype("auto", device)) if isinstance(name, str) else None
+    return MultimodalAdapter.from_pretrained(folder, llm=llm)
 
 
 @lru_cache(maxsize=1)

@@ -42,6 +42,8 @@ def read_alpaca(path: Path, *, on_error: OnError = "stop") -> Dataset:
             split = "val" if number <= validating else "train"
             problems[str(number)] = _problem(record, f"{file}: record {number}", str(number), split)
     splits = {name: tuple(pid for pid, p in problems.items() if p.split == name) for name in ("train", "val")}
+    if not all(splits.values()):
+        raise UserError(f"{file}: no record is left to train on, or none to validate: {broken.skipped[0].where} ...")
     return Dataset("alpaca", problems, splits, tuple(broken.skipped))
 
 

@@ -1,88 +1,65 @@
 """Instructions in miniature, generated from a seed, of words that the embedded language model knows.
 
-Each can be followed with what that model learnt from questions (what stands where in a text, which word belongs to
-which), but it was never told to do anything: without an adapter it follows none.
+What they ask for stands in their input, and that model can look things up in a text. But it has only ever answered
+questions among options; it was never told to do anything, and without an adapter it follows no instruction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
+from typing import NamedTuple
 
-from mmadapter.demo import words
+from mmadapter.demo.words import COLORS, NAMES, PLACES
 from mmadapter.scienceqa.problems import Dataset, Problem
 
 SIZES: Mapping[str, int] = {"train": 600, "val": 60, "test": 200}
 """Instructions in each split."""
 
-WORDS = (*words.NAMES, *words.PLACES, *words.COLORS)
+
+class Words(NamedTuple):
+    """A person, a place and a color."""
+
+    person: str
+    place: str
+    color: str
 
 
-def _repeat(rng: Random) -> tuple[str, str, str]:
-    word = rng.choice(WORDS)
-    return f"Repeat the word {word}.", "", word
-
-
-def _first(rng: Random) -> tuple[str, str, str]:
-    given = rng.sample(WORDS, 3)
-    return "Which word comes first?", " ".join(given), given[0]
-
-
-def _last(rng: Random) -> tuple[str, str, str]:
-    given = rng.sample(WORDS, 3)
-    return "Which word comes last?", " ".join(given), given[-1]
-
-
-def _reverse(rng: Random) -> tuple[str, str, str]:
-    one, other = rng.sample(WORDS, 2)
-    return "Say these words in the other order.", f"{one} {other}", f"{other} {one}"
-
-
-def _twice(rng: Random) -> tuple[str, str, str]:
-    word = rng.choice(WORDS)
-    return f"Say {word} two times.", "", f"{word} {word}"
-
-
-def _color(rng: Random) -> tuple[str, str, str]:
-    color = rng.choice(tuple(words.COLORS))
-    name, place = rng.choice(words.NAMES), rng.choice(words.PLACES)
-    given = rng.sample([color, name, place], 3)
-    return "Name the color.", " ".join(given), color
-
-
-def _person(rng: Random) -> tuple[str, str, str]:
-    color = rng.choice(tuple(words.COLORS))
-    name, place = rng.choice(words.NAMES), rng.choice(words.PLACES)
-    given = rng.sample([color, name, place], 3)
-    return "Name the person.", " ".join(given), name
-
-
-TASKS: Mapping[str, Callable[[Random], tuple[str, str, str]]] = {
-    "repeat": _repeat,
-    "first": _first,
-    "last": _last,
-    "reverse": _reverse,
-    "twice": _twice,
-    "color": _color,
-    "person": _person,
+TASKS: Mapping[str, tuple[str, Callable[[Words, list[str]], str]]] = {
+    "color": ("Name the color.", lambda kinds, given: kinds.color),
+    "person": ("Name the person.", lambda kinds, given: kinds.person),
+    "place": ("Name the place.", lambda kinds, given: kinds.place),
+    "first": ("Which word comes first?", lambda kinds, given: given[0]),
+    "last": ("Which word comes last?", lambda kinds, given: given[-1]),
+    "repeat": ("Repeat the words.", lambda kinds, given: " ".join(given)),
+    "reverse": ("Say the words in reverse order.", lambda kinds, given: " ".join(given[::-1])),
 }
-"""By topic: draws an instruction, its input and the response."""
+"""By topic: the instruction, and the response to its input."""
 
 
 def demo_instructions(seed: int = 0, sizes: Mapping[str, int] = SIZES) -> Dataset:
-    """The splits: tasks take turns, and no instruction stands twice, within a split or in two of them."""
+    """The splits: tasks take turns, the three words stand in any order, and no instruction has the same input twice."""
     rng, seen = Random(seed), set()
     problems: dict[str, Problem] = {}
     for split, size in sizes.items():
         for number in range(size):
             topic = tuple(TASKS)[number % len(TASKS)]
-            while (drawn := TASKS[topic](rng))[:2] in seen:
-                pass
-            seen.add(drawn[:2])
-            instruction, given, response = drawn
+            instruction, respond = TASKS[topic]
+            while True:
+                kinds = Words(rng.choice(NAMES), rng.choice(PLACES), rng.choice(tuple(COLORS)))
+                given = rng.sample(kinds, len(kinds))
+                if (topic, *given) not in seen:  # of 33,120
+                    break
+            seen.add((topic, *given))
             pid = str(len(problems) + 1)
             problems[pid] = Problem(
-                pid=pid, split=split, question=instruction, hint=given, choices=(response,), answer=0, topic=topic
+                pid=pid,
+                split=split,
+                question=instruction,
+                hint=" ".join(given),
+                choices=(respond(kinds, given),),
+                answer=0,
+                topic=topic,
             )
-    splits = {split: tuple(pid for pid, p in problems.items() if p.split == split) for split in sizes}
+    splits = {split: tuple(pid for pid, problem in problems.items() if problem.split == split) for split in sizes}
     return Dataset("demo-instructions", problems, splits)
