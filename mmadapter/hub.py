@@ -142,7 +142,5 @@ def push_folder(folder: Path, name: str, *, private: bool | None = None) -> str:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = f"cannot be pushed to the hub: {lines[0]}"
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403) or "token" in lines[0]:
-            reason = (
-                "the hub does not let you write there\n  `hf auth login` logs in; its token must be one that may write"
-            )
+            reason = "the hub does not let you write there\n  `hf auth login` logs in, with a token that may write"
         raise UserError(f"{name}: {reason}") from error

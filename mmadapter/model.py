@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption, layer_scales
 from mmadapter.adapter.attention import AnyPrompts, LayerPrompts, PrefixPrompts, attach, project_prompts
-from mmadapter.adapter.weights import load_adapter, save_adapter
+from mmadapter.adapter.card import CARD_FILE, adapter_card
+from mmadapter.adapter.weights import WEIGHTS_FILE, load_adapter, save_adapter
 from mmadapter.backbone import LanguageModel, load_llm
 from mmadapter.config import AttentionKind, InputFormat, PromptUnit
 from mmadapter.decoder import hidden_at, hidden_below
 from mmadapter.errors import UserError
+from mmadapter.files import write_text
+from mmadapter.hub import adapter_folder, push_folder
 from mmadapter.untrusted import checked_fields
 from mmadapter.vision.towers import ImageTower, load_tower
 
@@ -181,8 +185,38 @@ class MultimodalAdapter(Adapted):
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `adapter.safetensors` (float32, a few megabytes) and `adapter_config.json`."""
-        save_adapter(self.adapter, {**self.identity, "input": asdict(self.form)}, Path(folder))
+        """Write `adapter.safetensors` (float32, a few megabytes), `adapter_config.json` and, where there is none, a
+        `README.md` that says what they are."""
+        identity, folder = self.identity, Path(folder)
+        save_adapter(self.adapter, {**identity, "input": asdict(self.form)}, folder)
+        if not (folder / CARD_FILE).exists():
+            write_text(folder / CARD_FILE, adapter_card(self.adapter, str(identity["llm"]), identity["clip"]))
+
+    def push_to_hub(self, name: str, *, card: str | None = None, private: bool | None = None) -> str:
+        """Put what `save_pretrained` writes into a repository on the hub, which is made if need be.
+
+        Args:
+            name: ORG/NAME.
+            card: the README, as a run's folder has one with its results; None for a plain one.
+            private: of a new repository; None for what the organisation has as its default.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: a backbone that only this machine has, no login, no right to write there, or no network.
+        """
+        for own in filter(None, (self.identity["llm"], self.identity["clip"])):
+            if Path(own).expanduser().exists():
+                raise UserError(
+                    f"{own}: is on this machine alone, and the pushed adapter would name it\n"
+                    "  load the backbone by its name on the hub"
+                )
+        with TemporaryDirectory() as folder:
+            if card is not None:
+                write_text(Path(folder, CARD_FILE), card)
+            self.save_pretrained(folder)
+            return push_folder(Path(folder), name, private=private)
 
     @classmethod
     def from_pretrained(
@@ -194,11 +228,14 @@ class MultimodalAdapter(Adapted):
     ) -> MultimodalAdapter:
         """Load an adapter and, where they are not given, the backbones that it names.
 
+        Args:
+            folder: or ORG/NAME on the hub.
+
         Raises:
             UserError: not an adapter folder, tensors that do not fit its configuration, or another backbone
                 than the adapter was trained on.
         """
-        adapter, saved = load_adapter(Path(folder))
+        adapter, saved = load_adapter(adapter_folder(folder, [WEIGHTS_FILE]))
         try:
             form = InputFormat(**checked_fields(InputFormat, dict(saved["input"]), str(folder)))
             names = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]

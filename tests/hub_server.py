@@ -92,7 +92,8 @@ class Hub:
             asked = json.loads(body)
             name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
             if name in self.repositories:
-                return _error(409, None, "You already created this model repo")
+                told = {"error": "You already created this model repo", "url": f"{self.url}/{name}"}
+                return 409, json.dumps(told).encode(), {}
             self.put(name, {})
             return 200, json.dumps({"url": f"{self.url}/{name}"}).encode(), {}
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
