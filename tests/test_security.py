@@ -371,6 +371,34 @@ def _(folder):
     adapter(folder, hidden_size="6")
 
 
+@case("a `.pth` adapter that is a program", "holds more than tensors")
+def _(folder):
+    import torch
+
+    from mmadapter.interchange.torchfile import read_torch_file
+
+    torch.save({"adapter_query.weight": Evil()}, folder / "adapter.pth")
+    read_torch_file(folder / "adapter.pth")
+
+
+@case("a `.pth` adapter of 1 kB that takes PyTorch's restricted reader a day", "things more than once")
+def _(folder):
+    from mmadapter.interchange.torchfile import read_torch_file
+    from tests.test_untrusted import folded, with_pickle
+
+    read_torch_file(with_pickle(folder / "adapter.pth", folded(40)))
+
+
+@case("a `.pth` adapter whose tensor repeats one number 2^40 times", "tensors claim more than")
+def _(folder):
+    import torch
+
+    from mmadapter.interchange.torchfile import read_torch_file
+
+    torch.save({"adapter_query.weight": torch.zeros(1).expand(1 << 40)}, folder / "adapter.pth")
+    read_torch_file(folder / "adapter.pth")
+
+
 # language models and image towers
 
 
