@@ -45,7 +45,7 @@ RATES = {
 }
 """Learning rates that each method is tried with; the best of each is inside its grid."""
 PUBLISHED = {"LLaMA-Adapter": ("1.2M", "4.7M"), "LoRA": ("4.2M", "16.8M"), "full fine-tuning": ("7B", "13G")}
-"""Tuned parameters and storage, as Table 3 prints them."""
+"""Tuned parameters and storage, as Table 3 prints them: its 4.7M are MiB, its 16.8M are MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +97,17 @@ class TunedModel(MultimodalAdapter):
         """The embedding, whose weights may train."""
         return self.llm.model.get_input_embeddings()(input_ids)
 
+    def project(self, adaption: object) -> list[None]:
+        """No prompts in any layer."""
+        return [None] * len(self.llm.layers)
+
 
 class _Weights(Adapter):
-    """An adapter that adds nothing: its one prompt is behind a gate of 0, and what trains is elsewhere in the model."""
+    """In an adapter's place: what trains is elsewhere in the model."""
 
     def __init__(self, config: AdapterConfig, weights: dict[str, nn.Parameter]) -> None:
-        super().__init__(replace(config, adapter_layers=1))
-        self.config = config
-        self.prompts.requires_grad_(False)
-        self.gates.requires_grad_(False)
+        super().__init__(config)
+        self.requires_grad_(False)
         for name, weight in weights.items():
             self.register_parameter(name.replace(".", "/"), weight.requires_grad_(True))
 
@@ -196,6 +198,7 @@ def main(settings: Settings) -> None:
         "versions": versions(),
         "commit": git("rev-parse", "--short", "HEAD"),
         "counted": counted(),
+        "published": PUBLISHED,
         "trained": [asdict(trained) for trained in done],
     }
     write_text(FILE, json.dumps(record, indent=1) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from eval.results import Estimate, Results, Run
 from eval.study import Arm, Recipe, Study
@@ -92,6 +93,10 @@ def by_epoch(arms: list[Arm], study: Study, results: Results) -> Figure:
         _curve(loss, runs, "val_loss", colour, "--", f"{arm.label}, val")
         _curve(accuracy, runs, "val_accuracy", colour, "-", arm.label)
     loss.set(xlabel="epoch", ylabel="loss, nats a token", yscale="log", title="Loss")
+    loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    for axes in (loss, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     accuracy.set(xlabel="epoch", ylabel="val accuracy, %", title="Val accuracy")
     loss.legend(fontsize=8)
     accuracy.legend(fontsize=8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from eval.figures import FOLDER as FIGURES
@@ -9,7 +11,7 @@ from eval.recipes import RECIPES
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, keys_of, sentence
+from eval.tables import TABLES, efficiency_tables, keys_of, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
@@ -22,7 +24,8 @@ def page() -> str:
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(section=section, about=about, verdicts=verdicts)
+    rendered = template.render(section=section, about=about, verdicts=verdicts, efficiency=efficiency)
+    return re.sub(r"\n{3,}", "\n\n", rendered)  # of what was not run
 
 
 def _results(preset: str) -> Results | None:
@@ -74,3 +77,11 @@ def section(preset: str, name: str) -> str:
     if figure.is_file():
         parts.append(f"![{recipe.title}]({figure.relative_to(ROOT)})")
     return "\n\n".join(parts) + "\n"
+
+
+def efficiency() -> str:
+    """Table 3."""
+    path = RESULTS / "efficiency.json"
+    if not path.is_file():
+        return "*Not run yet: `python -m eval.efficiency`.*"
+    return efficiency_tables(json.loads(path.read_text(encoding="utf-8")))

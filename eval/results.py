@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmadapter.errors import UserError
+from mmadapter.evaluation.intervals import accuracy_interval
 from mmadapter.files import write_text
 
 FOLDER = Path(__file__).parent / "results"
@@ -107,7 +108,7 @@ def estimate(outcomes: np.ndarray) -> Estimate:
     Seeds and questions are two sources of chance. The variance of the mean is that of the seeds' means over S plus
     that of the questions' means over Q (a little too much: what a seed does to single questions is in both), the
     degrees of freedom are Welch and Satterthwaite's. One seed tells nothing of others: then the interval is over
-    questions alone.
+    questions alone. Where all outcomes are the same, it is the exact bound on how many questions would differ.
 
     Args:
         outcomes: number[S, Q]: 1 right, 0 wrong; or the difference of two systems on the same seeds and questions.
@@ -124,7 +125,8 @@ def estimate(outcomes: np.ndarray) -> Estimate:
     spreads = [(means.var(ddof=1) / n, n - 1) for means, n in parts if n > 1]
     variance = sum(spread for spread, _ in spreads)
     if variance == 0:
-        return Estimate(100 * mean, 100 * mean, 100 * mean, seeds, questions)
+        bound = accuracy_interval(0, questions).high
+        return Estimate(100 * mean, 100 * mean - bound, 100 * mean + bound, seeds, questions)
     freedom = variance**2 / sum(spread**2 / own for spread, own in spreads)
     half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
     return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), seeds, questions)

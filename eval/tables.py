@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -116,6 +118,55 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; its first column is on the left, the others on the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def efficiency_tables(record: dict[str, Any]) -> str:
+    """Table 3: what each method tunes on LLaMA-7B, counted, and what it came to on the tiny one, measured.
+
+    Args:
+        record: of `eval.efficiency`.
+    """
+    counted = []
+    for method, tuned in record["counted"].items():
+        size = 2 if method == "full fine-tuning" else 4
+        stored = tuned * size
+        megabytes = (
+            f"{stored / 1e6:,.1f} MB = {stored / 2**20:,.1f} MiB ({'half' if size == 2 else 'single'} precision)"
+        )
+        counted.append([method, f"{tuned:,}", megabytes, *record["published"][method]])
+    measured = []
+    for method in record["counted"]:
+        tried: dict[float, list[dict[str, Any]]] = {}
+        for run in record["trained"]:
+            if run["method"] == method:
+                tried.setdefault(run["rate"], []).append(run)
+        rate = max(tried, key=lambda rate: statistics.mean(run["val_accuracy"] for run in tried[rate]))
+        runs = tried[rate]
+        spread = {name: [run[name] for run in runs] for name in ("seconds", "memory", "val_accuracy", "test_accuracy")}
+        measured.append(
+            [
+                method,
+                f"{runs[0]['tuned']:,}",
+                f"{rate:g} of {', '.join(f'{other:g}' for other in tried)}",
+                f"{statistics.median(spread['seconds']):.0f} s",
+                f"{statistics.median(spread['memory']) / 2**20:.0f} MiB",
+                *(_seeds(spread[name]) for name in ("val_accuracy", "test_accuracy")),
+            ]
+        )
+    head = ["", "tuned", "learning rate", "training", "memory beyond the model", "val Avg", "test, no image"]
+    return "\n\n".join(
+        [
+            "Counted, LLaMA-7B:",
+            markdown(["", "tuned parameters", "storage", "paper: tuned", "paper: storage"], counted),
+            f"Measured, the embedded tiny LLaMA, {record['settings']['epochs']} epochs, mean and range of "
+            f"{len(record['settings']['seeds'])} seeds:",
+            markdown(head, measured),
+        ]
+    )
+
+
+def _seeds(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 TABLES = {"arms": arms_table, "curves": arms_table, "columns": columns_table, "classes": classes_table}

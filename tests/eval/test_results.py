@@ -36,8 +36,10 @@ def test_of_nothing_nothing_is_known():
     assert np.isnan(estimate(np.zeros((0, 0))).low)
 
 
-def test_what_never_differs_has_no_width():
-    assert estimate(np.zeros((3, 9)))[:3] == (0, 0, 0)
+def test_what_never_differs_might_on_other_questions():
+    """The exact bound: with nine questions alike, a third of others may be different."""
+    bound = 100 * stats.binomtest(0, 9).proportion_ci(method="exact").high
+    assert estimate(np.zeros((3, 9)))[:3] == pytest.approx((0, -bound, bound))
 
 
 def test_written_and_read_is_the_same(tmp_path):
