@@ -30,6 +30,8 @@ BATCH_ROWS = 64
 """Of a table, decoded at a time."""
 MAX_PICKLE = 1 << 22
 """4 MiB that say which tensors a file has: those of ViT-bigG, with its optimiser's state, take 1 MB."""
+MAX_CLASS_NAME = 200
+"""Characters, of a class that a pickle asks for."""
 MAX_SHARED = 16
 """Things other than texts and names that a pickle may use once more: each can double what it unfolds to."""
 MAX_ROW_GROUP = 1 << 30
@@ -196,7 +198,8 @@ def check_pickle(file: Path) -> None:
     A pair of one pair twice, and so on for forty levels, has 400 bytes, and is hashed in 2^40 steps where it is a key.
 
     Raises:
-        UserError: it uses more than MAX_SHARED things again, or is no pickle of at most MAX_PICKLE bytes.
+        UserError: it uses more than MAX_SHARED things again, asks for a class of more than MAX_CLASS_NAME characters, or
+            is no pickle of at most MAX_PICKLE bytes.
     """
     from torch._C import PyTorchFileReader
 
@@ -221,6 +224,8 @@ def _used_again(pickle: io.BytesIO) -> int:
             made[len(made)] = before
         elif "PUT" in opcode.name:
             made[argument] = before
+        elif opcode.name == "GLOBAL" and len(argument) > MAX_CLASS_NAME:  # PyTorch searches its message, squared
+            raise ValueError(f"the name of a class has {len(argument):,} characters")
         else:
             again = opcode.name == "DUP" or ("GET" in opcode.name and made.get(argument) not in _INDIVISIBLE)
             before, count = opcode.name, count + again

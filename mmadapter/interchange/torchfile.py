@@ -31,7 +31,7 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise UserError(f"{file}: not a file of torch.save (version 1.6 or later): {error}") from error
     # torch.save compresses nothing; what is compressed could be of any size.
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
