@@ -198,8 +198,8 @@ def check_pickle(file: Path) -> None:
     A pair of one pair twice, and so on for forty levels, has 400 bytes, and is hashed in 2^40 steps where it is a key.
 
     Raises:
-        UserError: it uses more than MAX_SHARED things again, asks for a class of more than MAX_CLASS_NAME characters, or
-            is no pickle of at most MAX_PICKLE bytes.
+        UserError: it uses more than MAX_SHARED things again, asks for a class by more than MAX_CLASS_NAME characters,
+            or is no pickle of at most MAX_PICKLE bytes.
     """
     from torch._C import PyTorchFileReader
 
