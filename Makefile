@@ -1,4 +1,5 @@
 # make demo   set up, train both variants on the embedded data, print the table
+# make paper  the paper's tables, figures and claims in miniature (under an hour on two cores; what is done is not redone)
 # make test   set up with the test tools, lint, run the tests (under five minutes on two cores)
 # make check  the longer tests as well: 30 kills, a real browser, whole notebooks
 # make test-minimum   the tests with the oldest supported transformers and open_clip, in an environment of its own
@@ -9,12 +10,16 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 DEMO := runs/demo
 
-.PHONY: demo test test-minimum check audit fuzz lint clean
+.PHONY: demo paper test test-minimum check audit fuzz lint clean
 
 demo: .venv/demo
 	$(BIN)/mmadapter-train --dataset demo --output-dir $(DEMO) $(if $(wildcard $(DEMO)/config.yaml),--resume)
 	$(BIN)/mmadapter-eval $(DEMO) --intervals --controls --report $(DEMO)/report.html > $(DEMO)/report.txt
 	@echo "Report: $(DEMO)/report.html"
+
+paper: .venv/test
+	$(BIN)/python -m eval.efficiency
+	$(BIN)/python -m eval.paper
 
 test: lint
 	$(PYTEST) -m "not slow and not browser"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, fields, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ def train_missing(study: Study, recipes: Iterable[Recipe], folder: Path, jobs: i
                     name = run_name(tasks[task], study)
                     print(f"{done} of {len(tasks)} runs, {left:.0f} minutes left: {name}", file=sys.stderr, flush=True)
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()  # each writes its checkpoint first
             raise
 
 

@@ -136,12 +136,9 @@ def efficiency_tables(record: dict[str, Any]) -> str:
         counted.append([method, f"{tuned:,}", megabytes, *record["published"][method]])
     measured = []
     for method in record["counted"]:
-        tried: dict[float, list[dict[str, Any]]] = {}
-        for run in record["trained"]:
-            if run["method"] == method:
-                tried.setdefault(run["rate"], []).append(run)
-        rate = max(tried, key=lambda rate: statistics.mean(run["val_accuracy"] for run in tried[rate]))
-        runs = tried[rate]
+        own = [run for run in record["trained"] if run["method"] == method]
+        tried, rate = sorted({run["rate"] for run in own}), record["rates"][method]
+        runs = [run for run in own if run["rate"] == rate]
         spread = {name: [run[name] for run in runs] for name in ("seconds", "memory", "val_accuracy", "test_accuracy")}
         measured.append(
             [
