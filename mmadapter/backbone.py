@@ -1,17 +1,19 @@
 """The frozen language model: found, loaded, and told from another.
 
-The embedded tiny LLaMA, a folder, a GGUF file and a hub id all come through `load_llm`.
+The embedded tiny LLaMA, folders, GGUF files and hub ids all come through `load_llm`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -20,18 +22,24 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.errors import UserError, printable
 from mmadapter.hub import hub_folder
+from mmadapter.meta import is_meta_folder, load_meta, meta_config, meta_tokenizer
 from mmadapter.paths import embedded
-from mmadapter.untrusted import read_json_object, short, told
+from mmadapter.untrusted import MAX_RECORD, read_json_object, short, told
 from mmadapter.weights import FETCH_COMMAND, SMOLLM2_HUB_ID, find_smollm2
+
+Quantise = Literal["none", "8bit", "4bit"]
 
 MAX_LAYERS = 1024
 """Of a language model; LLaMA-3.1-405B has 126."""
@@ -89,49 +97,140 @@ def load_llm(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    quantise: Quantise = "none",
     compile_layers: bool = False,
 ) -> LanguageModel:
     """Load a frozen decoder of transformers through its own classes.
 
     Args:
-        name: an embedded model (`tiny-llama`), a folder in Hugging Face form, a `.gguf` file (de-quantised), or
-            a hub id. `HuggingFaceTB/SmolLM2-135M-Instruct` is taken from where `mmadapter.weights` finds it.
+        name: an embedded model (`tiny-llama`), a folder in Hugging Face's or in Meta's form, a `.gguf` file
+            (de-quantised), or a hub id, ORG/NAME or ORG/NAME@REVISION. `HuggingFaceTB/SmolLM2-135M-Instruct` is
+            taken from where `mmadapter.weights` finds it.
+        quantise: the weights of all layers in 8 or 4 bits, by bitsandbytes; `dtype` is what they compute in.
         compile_layers: fuse each layer's small operations with torch.compile, at its first forwards.
+
+    Raises:
+        UserError: nothing there, no network, an architecture the adapter does not know, or a form of weights that
+            cannot be quantised.
+    """
+    path = _located(name)
+    transformers_logging.disable_progress_bar()
+    with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
+        config, tokenizer = _config(name, path), load_tokenizer(name, path)
+        _check_vocabulary(name, tokenizer, config)
+        packing = _packing(name, path, quantise, dtype)
+        if is_meta_folder(path):
+            model = load_meta(path, config, dtype=dtype, attention=ATTENTION_NAME).to(device)
+        else:
+            model = _load_weights(name, path, packing, device, dtype)
+    llm = LanguageModel(model.requires_grad_(False).eval(), tokenizer, name)
+    if compile_layers:
+        _compile(llm)
+    return llm
+
+
+def _load_weights(
+    name: str, path: Path, packing: QuantizationConfigMixin | None, device: str | torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    if pickles := [file.name for file in path.glob("*.bin") if not any(path.glob("*.safetensors"))]:
+        raise UserError(
+            f"--llm {name}: its weights are pickled ({pickles[0]}), which can run a program, and are not read\n"
+            "  where you trust them, load them with transformers, and save_pretrained writes safetensors"
+        )
+    with told(f"--llm {name}"):
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            **_source(path),
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            attn_implementation=ATTENTION_NAME,
+            quantization_config=packing,
+            device_map={"": torch.device(device)},  # straight to where it stays
+            output_loading_info=True,
+        )
+    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
+        raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
+    return model
+
+
+def _packing(name: str, path: Path, quantise: Quantise, dtype: torch.dtype) -> QuantizationConfigMixin | None:
+    if path.suffix == ".gguf" and quantise == "none":
+        return GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
+    if quantise == "none":
+        return None
+    if path.suffix == ".gguf" or is_meta_folder(path):
+        raise UserError(f"--quantise {quantise}: --llm {name}: only weights in safetensors are quantised on loading")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--quantise {quantise}: needs bitsandbytes: pip install 'mmadapter[quantise]'")
+    if quantise == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _check_vocabulary(name: str, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+    last = max(tokenizer.get_vocab().values(), default=-1)
+    if last >= config.vocab_size:
+        raise UserError(
+            f"--llm {name}: its tokenizer has tokens up to {last:,}, its model knows {config.vocab_size:,}: "
+            "are they of one model?"
+        )
+
+
+def load_skeleton(name: str) -> LanguageModel:
+    """As `load_llm`, without weights: at any size in seconds, and from the hub in kilobytes.
 
     Raises:
         UserError: nothing there, no network, or an architecture the adapter does not know.
     """
-    path = _located(name)
-    source, unpacked = {"pretrained_model_name_or_path": str(path)}, None
+    path = _located(name, weights=False)
+    with redirect_stderr(StringIO()):
+        config, tokenizer = _config(name, path), load_tokenizer(name, path)
+        with told(f"--llm {name}"), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME)
+    return LanguageModel(model.requires_grad_(False).eval(), tokenizer, name)
+
+
+def _source(path: Path) -> dict[str, str]:
+    """A folder or GGUF file, as transformers' `from_pretrained` takes it."""
     if path.suffix == ".gguf":
-        source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-        unpacked = GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
-    transformers_logging.disable_progress_bar()
-    with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
-        tokenizer = load_tokenizer(name, source)
-        with told(f"--llm {name}"):
-            config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
-            if config.model_type not in FAMILIES:
-                raise UserError(
-                    f"--llm {name}: unsupported architecture: {config.model_type}\n  these are: {', '.join(FAMILIES)}"
-                )
-            if config.num_hidden_layers > MAX_LAYERS:  # each takes milliseconds, weights or not
-                raise ValueError(f"it claims {config.num_hidden_layers:,} layers, at most {MAX_LAYERS:,} are built")
-            model, loading = AutoModelForCausalLM.from_pretrained(
-                **source,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=dtype,
-                attn_implementation=ATTENTION_NAME,
-                quantization_config=unpacked,
-                output_loading_info=True,
-            )
-    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
-        raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
-    llm = LanguageModel(model.requires_grad_(False).eval().to(device), tokenizer, name)
-    if compile_layers:
-        _compile(llm)
-    return llm
+        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    return {"pretrained_model_name_or_path": str(path)}
+
+
+def read_config(name: str) -> PreTrainedConfig:
+    """The configuration of a language model; from a hub in kilobytes.
+
+    Raises:
+        UserError: nothing there, no network, or an architecture the adapter does not know.
+    """
+    with redirect_stderr(StringIO()):
+        return _config(name, _located(name, weights=False))
+
+
+def _config(name: str, path: Path) -> PreTrainedConfig:
+    """Checked, before anything is built of it."""
+    with told(f"--llm {name}"):
+        if is_meta_folder(path):
+            config = meta_config(path)
+        else:
+            if path.suffix != ".gguf":
+                written = read_json_object(path / "config.json", MAX_RECORD)
+                _check_family(name, written.get("model_type"), own_code="auto_map" in written)
+            config = AutoConfig.from_pretrained(**_source(path), trust_remote_code=False)
+        _check_family(name, config.model_type)
+        if config.num_hidden_layers > MAX_LAYERS:  # each takes milliseconds, weights or not
+            raise ValueError(f"it claims {config.num_hidden_layers:,} layers, at most {MAX_LAYERS:,} are built")
+    return config
+
+
+def _check_family(name: str, kind: object, *, own_code: bool = False) -> None:
+    if kind not in FAMILIES:
+        code = ", by code of its own, which is never run" if own_code else ""
+        raise UserError(
+            f"--llm {name}: unsupported architecture: {short(kind)}{code}\n  these are: {', '.join(FAMILIES)}"
+        )
 
 
 def _compile(llm: LanguageModel) -> None:
@@ -147,19 +246,21 @@ def _compile(llm: LanguageModel) -> None:
         layer.compile(dynamic=True)
 
 
-def load_tokenizer(name: str, source: dict[str, str]) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str, path: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of `load_llm`.
 
     Args:
-        source: of transformers' `from_pretrained`.
+        path: the model's folder or GGUF file.
 
     Raises:
         UserError: it cannot be read, or would print what a terminal obeys.
     """
-    for file in Path(source["pretrained_model_name_or_path"]).glob("*token*.json"):
+    if is_meta_folder(path):
+        return meta_tokenizer(path)
+    for file in (path.parent if path.suffix == ".gguf" else path).glob("*token*.json"):
         _check_names(file)
     with told(f"--llm {name}"):
-        return AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(**_source(path), trust_remote_code=False)
 
 
 def _check_names(file: Path) -> None:
@@ -211,22 +312,25 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _located(name: str) -> Path:
-    """The folder or GGUF file that a user's name for a language model means."""
+def _located(name: str, *, weights: bool = True) -> Path:
+    """The folder or GGUF file that a user's name for a language model means; from a hub also without its weights."""
     if name == SMOLLM2_HUB_ID and (gguf := find_smollm2()) is not None:
         return gguf
     if (path := Path(name).expanduser()).exists():
         return path
     if (shipped := embedded(name)) is not None:
         return shipped
-    if name.endswith(".gguf") or name.count("/") != 1 or name.startswith((".", "~")):
+    if name.endswith(".gguf") or name.partition("@")[0].count("/") != 1 or name.startswith((".", "~")):
         raise UserError(f"--llm {name}: no such file, folder or embedded model, and no hub id (ORG/NAME)")
     try:
-        return hub_folder(name, ["config.json"], [[weights, *_BESIDE_WEIGHTS] for weights in _WEIGHTS])
+        forms, beside = (_WEIGHTS, _BESIDE_WEIGHTS) if weights else (_TOKENIZERS, _WORDS)
+        return hub_folder(name, ["config.json"], [[file, *beside] for file in forms])
     except UserError as error:
         hint = f"\n  without a hub, `{FETCH_COMMAND}` fetches this one" if name == SMOLLM2_HUB_ID else ""
         raise UserError(f"--llm {error}{hint}") from error
 
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_BESIDE_WEIGHTS = ("model-*.safetensors", "tokenizer*", "special_tokens_map.json", "generation_config.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+_WORDS = ("tokenizer*", "special_tokens_map.json")
+_BESIDE_WEIGHTS = ("model-*.safetensors", *_WORDS, "generation_config.json")

@@ -25,9 +25,7 @@ def _convert(argv: Sequence[str] | None) -> None:
 
     from mmadapter.interchange.convert import convert
 
-    told = convert(
-        Path(args.source), Path(args.output), args.to, llm=args.llm, adapter_len=args.adapter_len, gate=args.gate
-    )
+    told = convert(args.source, Path(args.output), args.to, llm=args.llm, adapter_len=args.adapter_len, gate=args.gate)
     if not args.quiet:
         print("\n".join(told), file=sys.stderr)
 
@@ -39,7 +37,9 @@ def _parser() -> ArgumentParser:
         "(read only), mmadapter's. What cannot be said exactly is refused.",
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help="a folder of mmadapter or PEFT, a .pth file of the authors or litgpt"
+        "source",
+        metavar="SOURCE",
+        help="a folder of mmadapter or PEFT, or one on the hub; a file of the authors or litgpt",
     )
     parser.add_argument("output", metavar="OUTPUT", help="a new folder, or a new file for --to authors")
     parser.add_argument(

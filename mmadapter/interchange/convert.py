@@ -12,15 +12,16 @@ from typing import Literal
 from torch import Tensor
 
 from mmadapter.adapter.adapter import Adapter
-from mmadapter.adapter.weights import CONFIG_FILE, load_adapter, save_adapter
-from mmadapter.backbone import LanguageModel
+from mmadapter.adapter.weights import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
+from mmadapter.backbone import LanguageModel, load_skeleton
 from mmadapter.config import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.files import told_write_errors
+from mmadapter.hub import adapter_folder
 from mmadapter.interchange.authors import ADAPTER_LEN, from_authors, is_authors, to_authors
 from mmadapter.interchange.litgpt import from_litgpt, is_litgpt
+from mmadapter.interchange.peft import WEIGHTS_FILE as PEFT_WEIGHTS_FILE
 from mmadapter.interchange.peft import base_model, from_peft, to_peft
-from mmadapter.interchange.skeleton import load_skeleton
 from mmadapter.interchange.torchfile import read_torch_file, write_torch_file
 from mmadapter.untrusted import MAX_RECORD, read_json_object
 
@@ -36,7 +37,7 @@ NOTES = {
 
 
 def convert(
-    source: Path,
+    source: str | Path,
     output: Path,
     to: Format,
     *,
@@ -47,7 +48,8 @@ def convert(
     """Read an adapter in the format that it has and write it in another.
 
     Args:
-        source: a folder of mmadapter's or PEFT's, or a `.pth` file of the authors' or of litgpt.
+        source: a folder of mmadapter's or PEFT's or a repository on the hub that holds one, or a file of the authors'
+            or of litgpt.
         output: a folder, or for `authors` a file; nothing may be there.
         llm: the frozen language model, a name for `load_llm`; None for the one that the source names.
         adapter_len: K of an authors' file, 10 if None.
@@ -65,6 +67,7 @@ def convert(
         raise UserError(f"{output}: is there already; name one that is not")
     if adapter_len is not None and adapter_len < 1:
         raise UserError(f"--adapter-len {adapter_len}: must be at least 1")
+    source = adapter_folder(source, [WEIGHTS_FILE, PEFT_WEIGHTS_FILE])
     kind, tensors = _kind(source)
     if kind == to:
         raise UserError(f"{source}: is in that format already ({kind})\n  --to says in which it is to be written")

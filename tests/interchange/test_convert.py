@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmadapter.backbone import load_llm
+from mmadapter.backbone import load_llm, load_skeleton
 from mmadapter.cli.convert import main
 from mmadapter.errors import UserError
 from mmadapter.interchange.convert import convert
-from mmadapter.interchange.skeleton import load_skeleton
 from tests.interchange.conftest import L, save_ours
 from tests.interchange.test_authors import released
 from tests.interchange.test_litgpt import written

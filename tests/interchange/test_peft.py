@@ -10,6 +10,8 @@ from torch import Tensor
 
 from mmadapter.errors import UserError
 from mmadapter.interchange.convert import convert
+from mmadapter.model import MultimodalAdapter
+from tests.hub_server import client_of, hub_server
 from tests.interchange.conftest import TOKENS, K, L, load, logits_of, random, same_tensors, save_ours
 from tests.tiny import HEADS, byte_tokenizer, tiny_llama
 
@@ -98,3 +100,16 @@ def test_a_pickle_where_safetensors_are_expected(theirs, tmp_path):
     with pytest.raises(UserError, match=r"adapter_model.safetensors: not this adapter's weights"):
         convert(theirs[0], tmp_path / "ours", "mmadapter")
     assert not list(tmp_path.glob("ours*"))
+
+
+def test_from_the_hub_no_weights_of_the_language_model_are_downloaded(theirs, llama, tmp_path):
+    """Both repositories are named by PEFT's side alone: the adapter's by the user, the model's by the adapter."""
+    path = theirs[0] / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "org/llama"}))
+    with hub_server() as hub, client_of(hub, tmp_path / "cache"):
+        hub.put("org/llama", llama)
+        hub.put("me/peft", theirs[0])
+        told = convert("me/peft", tmp_path / "ours", "mmadapter")
+        assert "of org/llama" in told[0]
+        assert not [request for request in hub.requests if "/org/llama/resolve/main/model" in request]
+        assert MultimodalAdapter.from_pretrained(tmp_path / "ours").llm.name == "org/llama"
