@@ -185,13 +185,13 @@ def _adapted_attention(
 ) -> tuple[Tensor, None]:
     """The frozen layer's attention, with the prompts where some are attached. Returns (B, T, H, D)."""
     prompts: AnyPrompts = getattr(module, "adaption", None)
-    inputs = query, key, value
     if not isinstance(prompts, RowPrompts):
-        return _prompted(module, prompts, *inputs, attention_mask, scaling, softcap, **kwargs), None
+        return _prompted(module, prompts, query, key, value, attention_mask, scaling, softcap, **kwargs), None
     output = torch.empty_like(query.transpose(1, 2))
     for rows, own in zip(*prompts, strict=True):
         mask = attention_mask if attention_mask is None or len(attention_mask) == 1 else attention_mask[rows]
-        output[rows] = _prompted(module, own, *(part[rows] for part in inputs), mask, scaling, softcap, **kwargs)
+        inputs = query[rows], key[rows], value[rows], mask
+        output[rows] = _prompted(module, own, *inputs, scaling, softcap, **kwargs)
     return output, None
 
 

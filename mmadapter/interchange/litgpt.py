@@ -19,7 +19,7 @@ from mmadapter.adapter.adapter import Adapter
 from mmadapter.backbone import LanguageModel
 from mmadapter.interchange.layers import refuse_others, text_adapter
 
-_NAME = re.compile(r"transformer\.h\.(\d{1,4})\.attn\.(adapter_wte\.weight|gating_factor)")
+_NAME = re.compile(r"transformer\.h\.(0|[1-9][0-9]{0,3})\.attn\.(adapter_wte\.weight|gating_factor)")
 
 
 def is_litgpt(tensors: Mapping[str, Tensor]) -> bool:

@@ -25,7 +25,7 @@ from mmadapter.interchange.layers import activated, layers_of, refuse_others, te
 from mmadapter.untrusted import MAX_RECORD, read_json_object, short
 
 WEIGHTS_FILE, PICKLE_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"
-_NAME = re.compile(r"base_model\.model\.model\.layers\.(\d{1,4})\.self_attn\.(adaption_prompt|adaption_gate)")
+_NAME = re.compile(r"base_model\.model\.model\.layers\.(0|[1-9][0-9]{0,3})\.self_attn\.(adaption_prompt|adaption_gate)")
 _FAMILIES = ("llama", "mistral")
 """Of those that the adapter knows; its third is GPT-2."""
 

@@ -105,6 +105,10 @@ GATE, QUERY = "layers.0.attention.gate", "adapter_query.weight"
         (without(written(), "transformer.h.2.attn.gating_factor"), "layers 1, 2 and gates for layers 1;"),
         (written() | {"lm_head.weight": torch.zeros(1)}, "1 tensors are surplus: lm_head.weight"),
         (
+            written() | {"transformer.h.01.attn.gating_factor": torch.zeros(1, 1, HEADS, 1)},
+            "1 tensors are surplus: transformer.h.01",
+        ),
+        (
             {name.replace("h.1", "h.0"): tensor for name, tensor in written().items()},
             "has prompts for layers 0, 2 .* and the topmost ones are adapted",
         ),
