@@ -48,7 +48,7 @@ def text_adapter(
                 raise UserError(f"{where}: layer {layer}: its {name} are {of[layer].dtype}, not float32 or half")
     length = next(iter(prompts[layers[0]].shape), 0)
     for layer in layers:
-        if prompts[layer].shape != (length, width):
+        if prompts[layer].shape != (length, width) or not length:
             raise UserError(
                 f"{where}: layer {layer}: its prompts have shape {tuple(prompts[layer].shape)}; on {llm.name} it is "
                 f"(K, {width}), with one K for all layers\n  does it belong to this model?"

@@ -12,6 +12,7 @@ from mmadapter.backbone import load_llm, load_skeleton
 from mmadapter.cli.convert import main
 from mmadapter.errors import UserError
 from mmadapter.interchange.convert import convert
+from mmadapter.model import MultimodalAdapter
 from tests.interchange.conftest import L, save_ours
 from tests.interchange.test_authors import released
 from tests.interchange.test_litgpt import written
@@ -100,6 +101,10 @@ GATE, QUERY = "layers.0.attention.gate", "adapter_query.weight"
         (released() | {QUERY: torch.zeros(40, 48)}, r"shape \(40, 48\): not 10 prompts for each of 1 to 3"),
         (released() | {QUERY: torch.zeros(20, 47)}, r"its prompts have shape \(10, 47\); on .* it is \(K, 48\)"),
         (released() | {QUERY: torch.full((20, 48), torch.nan)}, "its prompts hold what is no finite number"),
+        (
+            {name: tensor[:0] if "wte" in name else tensor for name, tensor in written().items()},
+            r"layer 1: its prompts have shape \(0, 48\)",
+        ),
         (released(dtype=torch.float64), "its prompts are torch.float64, not float32 or half"),
         (released() | {"layers.2.attention.gate": torch.zeros(1, 5, 1, 1)}, "layer 2: 5 gates; .* has 6 heads"),
         (without(written(), "transformer.h.2.attn.gating_factor"), "layers 1, 2 and gates for layers 1;"),
@@ -125,10 +130,14 @@ def test_what_other_formats_have_no_place_for(llama, plain_llama, tmp_path):
     model = tiny_model(gate=0.5)
     model.llm = load_llm(str(llama))
     model.save_pretrained(tmp_path / "multimodal")
+    settings = {"adapter_len": 5, "adapter_layers": 2, "attention": "rand-init"}
+    MultimodalAdapter.build(str(llama), None, **settings).save_pretrained(tmp_path / "rand-init")
     save_ours(tmp_path / "identity", plain_llama, torch.ones(L, HEADS), gate_activation="identity")
     for to in ("authors", "peft"):
         with pytest.raises(UserError, match="this adapter reads images"):
             convert(tmp_path / "multimodal", tmp_path / "other", to)
+        with pytest.raises(UserError, match="this adapter has no gates"):
+            convert(tmp_path / "rand-init", tmp_path / "other", to)
     with pytest.raises(UserError, match="gates for tanh would be rounded"):
         convert(tmp_path / "identity", tmp_path / "other", "authors", gate="tanh")
     assert not list(tmp_path.glob("other*"))
