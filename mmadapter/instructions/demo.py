@@ -1,65 +1,44 @@
-"""Instructions in miniature, generated from a seed, of words that the embedded language model knows.
+"""Instructions in miniature, generated from a seed: what the demo's questions ask, without their options.
 
-What they ask for stands in their input, and that model can look things up in a text. But it has only ever answered
-questions among options; it was never told to do anything, and without an adapter it follows no instruction.
+The embedded language model can tell all of it, among options and behind "Answer:", which is all it has ever read. In
+Alpaca's template, with no options to choose among, it says nothing sensible: that is for an adapter to teach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from random import Random
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from mmadapter.demo.words import COLORS, NAMES, PLACES
+from mmadapter.demo import FAMILIES, demo_problems
 from mmadapter.scienceqa.problems import Dataset, Problem
 
 SIZES: Mapping[str, int] = {"train": 600, "val": 60, "test": 200}
-"""Instructions in each split."""
+"""Instructions in each split, before those that stand in an earlier place as well are left out."""
 
-
-class Words(NamedTuple):
-    """A person, a place and a color."""
-
-    person: str
-    place: str
-    color: str
-
-
-TASKS: Mapping[str, tuple[str, Callable[[Words, list[str]], str]]] = {
-    "color": ("Name the color.", lambda kinds, given: kinds.color),
-    "person": ("Name the person.", lambda kinds, given: kinds.person),
-    "place": ("Name the place.", lambda kinds, given: kinds.place),
-    "first": ("Which word comes first?", lambda kinds, given: given[0]),
-    "last": ("Which word comes last?", lambda kinds, given: given[-1]),
-    "repeat": ("Repeat the words.", lambda kinds, given: " ".join(given)),
-    "reverse": ("Say the words in reverse order.", lambda kinds, given: " ".join(given[::-1])),
-}
-"""By topic: the instruction, and the response to its input."""
+TOPICS = frozenset(
+    {"experiment variables", "thermal energy", "prices", "story details", "tone", "kinds of sentences", "tenses"}
+)
+"""Families whose questions have one answer without their options, and too many forms to be learnt by heart."""
 
 
 def demo_instructions(seed: int = 0, sizes: Mapping[str, int] = SIZES) -> Dataset:
-    """The splits: tasks take turns, the three words stand in any order, and no instruction has the same input twice."""
-    rng, seen = Random(seed), set()
+    """The splits; no instruction stands twice with the same input, within a split or in two of them."""
     problems: dict[str, Problem] = {}
-    for split, size in sizes.items():
-        for number in range(size):
-            topic = tuple(TASKS)[number % len(TASKS)]
-            instruction, respond = TASKS[topic]
-            while True:
-                kinds = Words(rng.choice(NAMES), rng.choice(PLACES), rng.choice(tuple(COLORS)))
-                given = rng.sample(kinds, len(kinds))
-                if (topic, *given) not in seen:  # of 33,120
-                    break
-            seen.add((topic, *given))
+    seen: set[tuple[str, str]] = set()
+    families = [family for family in FAMILIES if family.name in TOPICS]
+    for split, drawn in demo_problems(seed, sizes, families).items():
+        for each in drawn:
+            if (each.question, each.hint) in seen:
+                continue
+            seen.add((each.question, each.hint))
             pid = str(len(problems) + 1)
             problems[pid] = Problem(
                 pid=pid,
                 split=split,
-                question=instruction,
-                hint=" ".join(given),
-                choices=(respond(kinds, given),),
+                question=each.question,
+                hint=each.hint,
+                choices=(each.choices[each.answer],),
                 answer=0,
-                topic=topic,
+                topic=each.family.name,
             )
     splits = {split: tuple(pid for pid, problem in problems.items() if problem.split == split) for split in sizes}
     return Dataset("demo-instructions", problems, splits)
