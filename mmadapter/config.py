@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mmadapter.errors import UserError
 
@@ -19,7 +19,7 @@ PromptUnit = Literal["one", "layer"]
 
 INSTRUCTIONS = ("demo-instructions", "alpaca")
 """Data sets of instructions."""
-INSTRUCTION_SETTINGS = {"variant": "text", "answer": "response", "scoring": "generate"}
+INSTRUCTION_SETTINGS: dict[str, Any] = {"variant": "text", "answer": "response", "scoring": "generate"}
 """What follows of itself for them: they have no image and no options."""
 
 _Part = TypeVar("_Part", bound="InputFormat | Recipe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mmadapter.errors import UserError
@@ -42,11 +43,11 @@ def _snapshot(name: str, patterns: Sequence[str], *, local: bool) -> Path | None
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repo, _, revision = name.partition("@")
-    asked = {"repo_id": repo, "revision": revision or None, "allow_patterns": list(patterns)}
+    ask = partial(snapshot_download, repo, revision=revision or None, allow_patterns=list(patterns))
     try:
         if not local:
-            _check_room(name, snapshot_download(**asked, dry_run=True), Path(constants.HF_HUB_CACHE))
-        return Path(snapshot_download(**asked, local_files_only=local))
+            _check_room(name, ask(dry_run=True), Path(constants.HF_HUB_CACHE))
+        return Path(ask(local_files_only=local))
     except UserError:
         raise
     except Exception as error:  # the client's own errors derive from httpx's, OSError and ValueError

@@ -72,7 +72,8 @@ class Speaker:
         Raises:
             UserError: a question without options, or a prompt that is too long for the model.
         """
-        question, choices = line, ("",)
+        question = line
+        choices: tuple[str, ...] = ("",)
         if not self.follows:
             question, *options = (part.strip() for part in line.split("|"))
             if not 1 <= len(options) <= len(LETTERS) or not all(options):

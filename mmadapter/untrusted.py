@@ -218,6 +218,7 @@ def check_pickle(file: Path) -> None:
 def _used_again(pickle: io.BytesIO) -> int:
     """How often the next pickle takes up again what is neither a text nor a name."""
     made: dict[int, str] = {}
+    argument: Any  # of the type that its opcode says
     before, count = "", 0
     for opcode, argument, _ in pickletools.genops(pickle):
         if opcode.name == "MEMOIZE":

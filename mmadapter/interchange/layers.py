@@ -46,7 +46,7 @@ def text_adapter(
         for layer in layers:
             if of[layer].dtype not in EXACT or of[layer].layout != torch.strided or of[layer].is_meta:
                 raise UserError(f"{where}: layer {layer}: its {name} are {of[layer].dtype}, not float32 or half")
-    length = next(iter(prompts[layers[0]].shape), 0)
+    length: int = next(iter(prompts[layers[0]].shape), 0)
     for layer in layers:
         if prompts[layer].shape != (length, width) or not length:
             raise UserError(
