@@ -148,6 +148,9 @@ def _load_weights(
             device_map={"": torch.device(device)},  # straight to where it stays
             output_loading_info=True,
         )
+    for module in model.modules():  # else bitsandbytes packs a layer at its first forward without a gradient, and
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # none passes it from then on (0.50, on a processor)
+            module.support_avx512bf16_for_cpu = False
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     return model

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "scienceqa": {"demo", "instructions"},  # generates and reads them where they are asked for, in one place: load.py
     "vision": {"hub"},
     "adapter": set(),
-    "backbone": {"adapter", "hub", "weights"},
+    "meta": set(),
+    "backbone": {"adapter", "hub", "meta", "weights"},
     "encoding": {"backbone", "config", "instructions", "scienceqa"},
     "decoder": {"adapter"},
     "model": {"adapter", "backbone", "config", "decoder", "hub", "vision"},

@@ -418,14 +418,14 @@ def loaded(folder: Path) -> object:
     return load_llm(str(folder))
 
 
-@case("a language model of an unknown type that brings its own code", "cannot load it")
+@case("a language model of an unknown type that brings its own code", "which is never run")
 def _(folder):
     language_model(folder, model_type="evil", auto_map={"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"})
     (folder / "evil.py").write_text(f"import os\nos.system('touch {MARKER}')\n")
     loaded(folder)
 
 
-@case("a language model whose weights are a pickle", "cannot load it")
+@case("a language model whose weights are a pickle", "which can run a program, and are not read")
 def _(folder):
     (language_model(folder) / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Evil()))

@@ -115,7 +115,8 @@ def project_prompts(
         gate: after its activation; None for rand-init attention.
         image_token: I_p of each example (Eq. 9), zero for a question without an image.
     """
-    dtype = attention.o_proj.weight.dtype
+    stored = attention.o_proj.weight.dtype
+    dtype = stored if stored.is_floating_point else attention.config.dtype  # quantised weights compute in another
     if gate is None:
         whole = (prompts[None] if image_token is None else prompts + image_token[:, None]).to(dtype)
         return PrefixPrompts(project_keys(attention, whole), _heads(attention, attention.v_proj(whole)))
@@ -190,8 +191,7 @@ def _adapted_attention(
     output = torch.empty_like(query.transpose(1, 2))
     for rows, own in zip(*prompts, strict=True):
         mask = attention_mask if attention_mask is None or len(attention_mask) == 1 else attention_mask[rows]
-        inputs = query[rows], key[rows], value[rows], mask
-        output[rows] = _prompted(module, own, *inputs, scaling, softcap, **kwargs)
+        output[rows] = _prompted(module, own, query[rows], key[rows], value[rows], mask, scaling, softcap, **kwargs)
     return output, None
 
 

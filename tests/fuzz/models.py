@@ -33,7 +33,7 @@ def tokenizer(folder: Path) -> Reader:
     byte_tokenizer().save_pretrained(folder)
 
     def read(file: Path) -> object:
-        tokenizer = load_tokenizer(str(file.parent), {"pretrained_model_name_or_path": str(file.parent)})
+        tokenizer = load_tokenizer(str(file.parent), file.parent)
         return tokenizer("Which is solid?").input_ids
 
     return Reader(
