@@ -71,7 +71,7 @@ def wanted(study: Study, recipes: Iterable[Recipe]) -> list[RunConfig]:
 
 
 def finished(folder: Path) -> dict[str, Path]:
-    """By key the folder of each finished variant of the runs in `folder`."""
+    """By key the folder of each finished variant of the runs in `folder`: those that answered val and test."""
     found = {}
     for metrics in sorted(folder.glob("*/*/metrics.json")):
         variant = metrics.parent
@@ -84,7 +84,7 @@ def _config_of(variant: Path) -> RunConfig:
     saved = run_settings(variant)
     if not (variant / CONFIG_FILE).is_file():
         saved["variant"] = variant.name
-    return RunConfig(**saved | {"data_dir": tuple(map(Path, saved["data_dir"]))})
+    return RunConfig(**saved | {"data_dir": (), "output_dir": None})
 
 
 def train_missing(study: Study, recipes: Iterable[Recipe], folder: Path, jobs: int, *, quiet: bool = False) -> None:

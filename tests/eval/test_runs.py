@@ -1,0 +1,114 @@
+"""Runs known by their settings: shared, skipped, resumed, and read into tables, figures, sentences."""
+
+from dataclasses import replace
+
+import pytest
+
+from eval import figures, page, results
+from eval.recipes import RECIPES, attention, layers, main_result
+from eval.results import Results
+from eval.runs import finished, read_questions, read_runs, run_key, run_name, train_missing, wanted
+from eval.study import STUDIES, Study
+from eval.tables import TABLES, keys_of
+from mmadapter.config import RunConfig
+from tests.runs import write_backbones, write_colours
+
+COMPARED = (main_result.RECIPE, attention.RECIPE)
+
+
+def test_recipes_share_their_runs():
+    study = STUDIES["tiny"]
+    configs = wanted(study, RECIPES.values())
+    assert len({run_key(config) for config in configs}) == len(configs)
+    each = sum(len(recipe.arms(study)) for recipe in RECIPES.values())
+    assert len(configs) < each * len(study.seeds)
+    assert configs[0].seed == configs[1].seed == study.seeds[0]  # one seed of everything before the next
+    assert len({run_name(config, study) for config in configs}) == len(configs)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_recipe_has_arms_in_every_study(name):
+    study = STUDIES[name]
+    for recipe in RECIPES.values():
+        arms = recipe.arms(study)
+        assert len({run_key(arm.config(study, 0)) for arm in arms}) == len(arms) > 1
+        for claim in recipe.claims:
+            assert arms[claim.better] is not arms[claim.worse]
+    base = run_key(replace(study.base, variant="multimodal", seed=0))
+    for sweep in ("table4", "table5", "table6", "prompt_length", "scales"):  # each has the base among its arms
+        assert base in {run_key(arm.config(study, 0)) for arm in RECIPES[sweep].arms(study)}
+
+
+def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
+    config = RunConfig()
+    assert run_key(replace(config, output_dir=tmp_path, device="cpu", resume=True)) == run_key(config)
+    others = [replace(config, seed=1), replace(config, attention="rand-init"), replace(config, variant="text")]
+    assert len({run_key(other) for other in [config, *others]}) == 4
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    folder = tmp_path_factory.mktemp("colours")
+    llm, clip = write_backbones(folder)
+    base = RunConfig(
+        dataset="scienceqa",
+        data_dir=(write_colours(folder / "data"),),
+        llm=str(llm),
+        clip=str(clip),
+        adapter_len=3,
+        adapter_layers=3,
+        scales=2,
+        projection_hidden=16,
+        prompt_std=0.3,
+        answer="text",
+        epochs=2,
+        batch_size=12,
+        learning_rate=0.1,
+        warmup_epochs=1.0,
+        device="cpu",
+        dtype="float32",
+    )
+    return replace(STUDIES["tiny"], base=base, full={}, seeds=(0, 1), layers=(1, 3))
+
+
+@pytest.mark.slow
+def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
+    """Six runs, two of which serve both recipes; a second call trains nothing; files and page say what was found."""
+    train_missing(study, COMPARED, tmp_path, 2, quiet=True)
+    have = finished(tmp_path)
+    assert set(have) == {run_key(config) for config in wanted(study, COMPARED)}
+    assert len(have) == 6
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    train_missing(study, COMPARED, tmp_path, 2, quiet=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
+
+    found = Results({}, read_questions(study), dict(read_runs(study, RECIPES.values(), tmp_path)))
+    assert found.questions["test"].n == 41
+    arms = main_result.RECIPE.arms(study)
+    keys = keys_of(arms[0], study, found)
+    assert [found.runs[key].seed for key in keys] == [0, 1]
+    (metrics,) = tmp_path.glob(f"*{keys[0]}*/multimodal/metrics.json")
+    shown = results.json.loads(metrics.read_text())["table"]
+    assert f"{100 * found.right(keys[:1], 'test', 'IMG').mean():.2f}" in results.json.dumps(shown)
+
+    about = {
+        "command": "c",
+        "date": "d",
+        "commit": "e",
+        "versions": {},
+        "machine": {"processor": "p", "logical cores": 2},
+    }
+    replace(found, about=about).write(tmp_path / "tiny.json")
+    monkeypatch.setitem(STUDIES, "tiny", study)
+    for name, value in {"RESULTS": tmp_path, "FIGURES": tmp_path / "figures", "ROOT": tmp_path}.items():
+        monkeypatch.setattr(page, name, value)
+    for recipe in RECIPES.values():
+        drawn = figures.draw(recipe, study, found, tmp_path / "figures" / "tiny")
+        wanted_files = 2 if recipe.name in ("table2", "table5", "by_class") else 0
+        assert [path.stat().st_size > 1000 for path in drawn] == [True] * wanted_files
+    text = page.page()
+    assert "zero-init minus rand-init on test Avg" in text
+    assert "figures/tiny/table5.svg" in text
+    assert "Table 4: inserted layers" in text  # of its two arms one has runs
+    assert "*Not run.*" in text
+    assert TABLES["arms"](layers.RECIPE, study, found).count("\n") == 2  # head, rule, one arm

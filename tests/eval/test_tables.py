@@ -1,0 +1,83 @@
+"""What the tables and sentences say, on results written by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from eval.recipes import attention, by_class
+from eval.results import Questions, Results, Run
+from eval.runs import run_key
+from eval.study import STUDIES
+from eval.tables import MINUS, classes_table, efficiency_tables, sentence
+
+STUDY = STUDIES["tiny"]
+N = 200
+CLASSES = {"Avg": "1" * N, "IMG": "10" * (N // 2), "NO": "01" * (N // 2)}
+
+
+def results(recipe, *answers: str) -> Results:
+    """Each arm answers the same on every seed."""
+    runs = {}
+    for arm, right in zip(recipe.arms(STUDY), answers, strict=True):
+        for seed in STUDY.seeds:
+            epochs = [{"epoch": 1, "train_loss": 0.5, "val_loss": None, "val_accuracy": None}]
+            runs[run_key(arm.config(STUDY, seed))] = Run({}, seed, 7, epochs, 1.0, {"test": right, "val": right})
+    return Results({}, {split: Questions(N, CLASSES) for split in ("val", "test")}, runs)
+
+
+@pytest.mark.parametrize(
+    ("zero", "rand", "verdict"),
+    [
+        ("1" * N, "0111" * (N // 4), "**Agrees**: zero-init minus rand-init on test Avg: +25.00 (+18."),
+        ("0111" * (N // 4), "1" * N, f"**Disagrees**: zero-init minus rand-init on test Avg: {MINUS}25.00 ({MINUS}31."),
+        (
+            "1" * (N - 1) + "0",
+            "0" + "1" * (N - 1),
+            f"**Cannot be told**: zero-init minus rand-init on test Avg: +0.00 ({MINUS}1.",
+        ),
+    ],
+)
+def test_a_claim_is_judged_by_its_interval(zero, rand, verdict):
+    recipe = attention.RECIPE
+    said = sentence(recipe.claims[0], recipe, STUDY, results(recipe, zero, rand))
+    assert verdict in said
+    assert said.endswith("3 seeds, 200 questions.")
+
+
+def test_a_claim_that_nothing_is_lost_allows_what_it_names():
+    recipe = by_class.RECIPE
+    lossless = recipe.claims[1]
+    found = results(recipe, "1" * N, "1" * N)
+    assert "**Cannot be told**" in sentence(lossless, recipe, STUDY, found)  # 100 questions bound it at 3.6 points
+    assert "**Agrees**" in sentence(replace(lossless, least=-4.0), recipe, STUDY, found)
+
+
+def test_a_claim_without_runs_is_not_judged():
+    recipe = attention.RECIPE
+    found = replace(results(recipe, "1" * N, "1" * N), runs={})
+    assert sentence(recipe.claims[0], recipe, STUDY, found).endswith("*Not run.*")
+
+
+def test_differences_by_class_are_the_paired_ones():
+    table = classes_table(by_class.RECIPE, STUDY, results(by_class.RECIPE, "1" * N, "01" * (N // 2)))
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:4] for line in table.splitlines()}
+    assert rows["IMG"] == ["100", "100.00", "0.00"]
+    assert rows["NO"] == ["100", "100.00", "100.00"]
+    assert rows["Avg"] == ["200", "100.00", "50.00"]
+
+
+def test_storage_is_told_with_its_unit():
+    trained = [
+        {"method": "LLaMA-Adapter", "rate": rate, "seed": 0, "tuned": 9, "seconds": 2.0, "memory": 2**20,
+         "val_accuracy": 50.0, "test_accuracy": 60.0} for rate in (0.1, 0.3)
+    ]  # fmt: skip
+    record = {
+        "counted": {"LLaMA-Adapter": 1_229_760},
+        "published": {"LLaMA-Adapter": ["1.2M", "4.7M"]},
+        "rates": {"LLaMA-Adapter": 0.3},
+        "trained": trained,
+        "settings": {"epochs": 3, "seeds": [0]},
+    }
+    shown = efficiency_tables(record)
+    assert "| LLaMA-Adapter | 1,229,760 | 4.9 MB = 4.7 MiB (single precision) | 1.2M | 4.7M |" in shown
+    assert "| LLaMA-Adapter | 9 | 0.3 of 0.1, 0.3 | 2 s | 1 MiB | 50.00 (50.00 to 50.00) |" in shown
