@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import processors
@@ -54,7 +55,7 @@ def meta_config(folder: Path) -> LlamaConfig:
     Raises:
         UserError: a number is missing in it.
     """
-    params = read_json_object(folder / "params.json", MAX_RECORD)
+    params: dict[str, Any] = read_json_object(folder / "params.json", MAX_RECORD)
     try:
         width, heads = int(params["dim"]), int(params["n_heads"])
         # The two thirds of SwiGLU, rounded up: Meta's code, llama/model.py
