@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmadapter.errors import UserError
+from mmadapter.files import sole_writer
 from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.store import CPU_BATCH, FeatureStore
 from mmadapter.vision.towers import load_tower
@@ -196,23 +197,28 @@ def test_towers_do_not_share_features(folder, tmp_path):
 
 def test_runs_at_the_same_time_encode_each_image_once(folder, tmp_path):
     stores = [store(tmp_path / "store", folder) for _ in range(3)]
-    found, notes = {}, []
+    found, waiting = {}, [threading.Event() for _ in stores]
 
     def run(index: int) -> None:
+        def progress(done: int, note: str) -> None:
+            if note.startswith("waiting for process "):
+                waiting[index].set()
+
         images = pictures(40, start=10 * index)  # 0 to 59, most of them in two or three of the runs
-        progress = lambda done, note: notes.append(note)  # noqa: E731
         found[index] = stores[index][0].features(images, progress=progress).values
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(3)]
-    for thread in threads:
-        thread.start()
+    with sole_writer(stores[0][0].folder):  # so that all three begin together, having told that they wait
+        for thread in threads:
+            thread.start()
+        for event in waiting:
+            assert event.wait(60)
     for thread in threads:
         thread.join()
     assert sum(tower.encoded for _, tower in stores) == 60
     alone = store(tmp_path / "alone", folder)[0].features(pictures(60)).values
     for index, values in found.items():
         assert torch.equal(values, alone[10 * index : 10 * index + 40])
-    assert any(note.startswith("waiting for process ") for note in notes)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
