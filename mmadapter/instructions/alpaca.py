@@ -38,8 +38,8 @@ def read_alpaca(path: Path, *, on_error: OnError = "stop") -> Dataset:
         raise UserError(f"{file}: has {len(records)} records; 10 are the fewest, of which one validates")
     broken, problems = BrokenProblems(on_error), {}
     for number, record in enumerate(records, 1):
-        with broken.caught():
-            split = "val" if number <= validating else "train"
+        split = "val" if number <= validating else "train"
+        with broken.caught(str(number), [split]):
             problems[str(number)] = _problem(record, f"{file}: record {number}", str(number), split)
     splits = {name: tuple(pid for pid, p in problems.items() if p.split == name) for name in ("train", "val")}
     if not all(splits.values()):

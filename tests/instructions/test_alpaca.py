@@ -60,7 +60,9 @@ def test_a_broken_record_is_named_or_counted(tmp_path, change, message):
     data = read_alpaca(file, on_error="skip")
     assert len(data) == 19
     assert "4" not in data.problems
-    assert [skipped.where for skipped in data.skipped] == [f"{file}: {message.split(': ')[0]}: {next(iter(change))}"]
+    where = f"{file}: {message.split(': ')[0]}: {next(iter(change))}"
+    assert [(skipped.where, skipped.pid, skipped.splits) for skipped in data.skipped] == [(where, "4", ("train",))]
+    assert (len(data["train"].skipped), len(data["val"].skipped)) == (1, 0)
 
 
 @pytest.mark.parametrize(
