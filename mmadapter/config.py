@@ -48,6 +48,9 @@ class Recipe:
     """Problems an optimiser step."""
     forward_tokens: int = 4096
     """Most padded tokens in a forward: a larger batch goes in parts, the same step in less memory."""
+    checkpointing: bool = False
+    """Compute adapted layers once more in the backward pass instead of keeping what they computed: a third slower,
+    in a fraction of the memory."""
     store_activations: bool = False
     """Keep on disk what enters the first adapted layer: with L < N an epoch computes L layers instead of N."""
     learning_rate: float = 9e-3 * 64 / 256
@@ -119,6 +122,8 @@ class RunConfig(InputFormat, Recipe):
     """cpu, cuda, mps, or auto."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen language model; the adapter is float32. auto: bfloat16 where the processor has it."""
+    quantise: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the frozen language model's layers in 8 or 4 bits, by bitsandbytes: for GPUs that it does not fit."""
     compile: bool = False
     """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
     deterministic: bool = False

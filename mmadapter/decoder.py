@@ -17,9 +17,10 @@ from collections.abc import Iterable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from mmadapter.adapter.attention import project_keys
+from mmadapter.adapter.attention import attach, project_keys
 
 
 def hidden_below(
@@ -40,12 +41,15 @@ def hidden_at(
     first: int,
     hidden: Float[Tensor, "B T C"],
     read: tuple[Int[Tensor, " R"], Int[Tensor, " R"]],
+    *,
+    checkpointing: bool = False,
     **inputs: Tensor | None,
 ) -> Float[Tensor, "R C"]:
     """From what enters layer `first` to the decoder's normed output at the positions that are read.
 
     Args:
         read: rows (ascending) and columns of `hidden`.
+        checkpointing: keep only what enters a layer; the backward pass computes the rest once more.
         inputs: `position_ids` and `attention_mask`, as the decoder takes them.
     """
     rows, columns = read[0], read[1] % hidden.shape[1]
@@ -55,6 +59,8 @@ def hidden_at(
     table = columns.new_zeros(len(hidden), int(per_row.max()))
     table[rows, place] = columns
     layers[-1], columns = _ReadLayer(layers[-1], table), place
+    if checkpointing:
+        layers = [*map(_Recomputed, layers[:-1]), layers[-1]]  # the last one is the first to be used, and small
     part = _with_layers(decoder, layers, slice(first, None), norm=True)
     return part(inputs_embeds=hidden, use_cache=False, **inputs).last_hidden_state[rows, columns]
 
@@ -112,6 +118,28 @@ class _ReadLayer(nn.Module):
             "past_key_values": _Projected(key, value),
         }
         return self.layer(hidden[rows, self.table], **inputs)
+
+
+class _Recomputed(nn.Module):
+    """A decoder layer of which only the input is kept; with the prompts of its forward, whatever hangs there later."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden: Float[Tensor, "B T C"], **inputs: object) -> Float[Tensor, "B T C"]:
+        attention = self.layer.self_attn
+        prompts = getattr(attention, "adaption", None)
+
+        def run(hidden: Tensor) -> Tensor:
+            now = getattr(attention, "adaption", None)
+            attach(attention, prompts)
+            try:
+                return self.layer(hidden, **inputs)
+            finally:
+                attach(attention, now)
+
+        return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
 
 
 class _Projected:

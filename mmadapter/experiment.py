@@ -35,6 +35,7 @@ from mmadapter.evaluation.responses import followed, followed_grid
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import sole_writer, write_text
+from mmadapter.memory import check_memory
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
@@ -70,10 +71,12 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     first = PartialState(cpu=device.type == "cpu").is_main_process
     if first:
         _check_unused(folder, config.resume)
+    check_memory(config, device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data = data.first(config.train_limit, "train")
     data[config.split]  # an unknown split is told before hours are spent
-    llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device), compile_layers=config.compile)
+    dtype = resolve_dtype(config.dtype, device)
+    llm = load_llm(config.llm, device=device, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,6 +30,9 @@ from mmadapter.vision.towers import ImageTower, load_tower
 
 class Adapted(ABC):
     """A frozen decoder whose topmost layers have prompts while they are asked for: one adapter's, or several's."""
+
+    checkpointing: bool = False
+    """Whether a training forward keeps only what enters each adapted layer, and the backward computes the rest."""
 
     llm: LanguageModel
 
@@ -79,7 +83,8 @@ class Adapted(ABC):
         if below is None:
             below = self.below_adapter(input_ids, **inputs)
         with self.prompted(adaption):
-            hidden = hidden_at(self.llm.model.get_decoder(), self.first_adapted, below, read, **inputs)
+            decoder, again = self.llm.model.get_decoder(), self.checkpointing and torch.is_grad_enabled()
+            hidden = hidden_at(decoder, self.first_adapted, below, read, checkpointing=again, **inputs)
         return self.llm.logits(hidden).float()
 
     def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "backbone": {"adapter", "hub", "meta", "weights"},
     "encoding": {"backbone", "config", "instructions", "scienceqa"},
     "decoder": {"adapter"},
+    "memory": {"adapter", "backbone", "config"},
     "model": {"adapter", "backbone", "config", "decoder", "hub", "vision"},
     "adapters": {"adapter", "backbone", "model"},
     "features": {"config", "progress", "scienceqa", "vision"},
@@ -57,8 +58,8 @@ MAY_IMPORT = {
     "report": {"adapter", "config", "evaluation", "scienceqa", "settings", "vision"},
     "card": {"adapter", "config", "model", "settings"},
     "experiment": {
-        *("backbone", "card", "config", "encoding", "evaluation", "features", "model", "scienceqa", "settings"),
-        *("training", "vision"),
+        *("backbone", "card", "config", "encoding", "evaluation", "features", "memory", "model", "scienceqa"),
+        *("settings", "training", "vision"),
     },
     "interchange": {"adapter", "backbone", "config", "hub"},
     "speaker": {"adapter", "encoding", "features", "generation", "model", "scienceqa"},

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from mmadapter.adapter.weights import load_adapter
-from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
+from mmadapter.backbone import LanguageModel, Quantise, be_deterministic, load_llm, resolve_device, resolve_dtype
 from mmadapter.config import Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
@@ -45,7 +45,7 @@ def load_variant(folder: Path) -> MultimodalAdapter:
     if settings["deterministic"]:
         be_deterministic()
     device = resolve_device(settings["device"])
-    llm = _language_model(settings["llm"], device, resolve_dtype(settings["dtype"], device))
+    llm = _language_model(settings["llm"], device, resolve_dtype(settings["dtype"], device), settings["quantise"])
     tower = None
     if settings["variant"] != "text":
         tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
@@ -68,8 +68,8 @@ def load_run_or_adapter(path: Path) -> MultimodalAdapter:
 
 
 @lru_cache(maxsize=1)
-def _language_model(name: str, device: torch.device, dtype: torch.dtype) -> LanguageModel:
-    return load_llm(name, device=device, dtype=dtype)
+def _language_model(name: str, device: torch.device, dtype: torch.dtype, quantise: Quantise = "none") -> LanguageModel:
+    return load_llm(name, device=device, dtype=dtype, quantise=quantise)
 
 
 def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: OnError, quiet: bool) -> None:

@@ -129,9 +129,10 @@ class Dataset:
             raise UserError(f"limit is {n}: it must be at least 1")
         if n is None:
             return self
-        if only is None:
-            return self.only({pid for split in self.splits.values() for pid in split[:n]})
-        return self.only(set(self.problems) - set(tuple(self[only].problems)[n:]))
+        if only is not None:
+            return self.only(set(self.problems) - set(tuple(self[only].problems)[n:]))
+        splits = {name: split[:n] for name, split in self.splits.items()}  # which may overlap: minitest is of test
+        return replace(self.only({pid for split in splits.values() for pid in split}), splits=splits)
 
     def __len__(self) -> int:
         return len(self.problems)

@@ -75,6 +75,7 @@ def train(
     if not train_set:
         raise UserError(f"{data.name}: the train split has no problems")
 
+    model.checkpointing = recipe.checkpointing
     accelerator = Accelerator(cpu=model.llm.model.device.type == "cpu")
     optimizer = accelerator.prepare(
         torch.optim.AdamW(_parameter_groups(model, recipe), betas=BETAS, weight_decay=recipe.weight_decay)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,13 @@ def test_the_first_problems_of_one_split_leave_the_others_whole():
     assert data.first(None, "train") is data
     with pytest.raises(UserError, match="no split 'exam'"):
         data.first(7, "exam")
+
+
+def test_the_first_problems_of_splits_that_overlap_are_the_first_of_each():
+    data = load_dataset("demo")
+    late = data.splits["test"][-2:]
+    data = replace(data, splits={**data.splits, "minitest": late})
+    some = data.first(3)
+    assert some.splits["test"] == data.splits["test"][:3] == data["test"].first(3).splits["test"]
+    assert some.splits["minitest"] == late
+    assert set(late) < set(some.problems)
