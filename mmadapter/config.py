@@ -214,6 +214,8 @@ def preset_config(preset: str | None, dataset: DatasetName | None) -> RunConfig:
     config = PRESETS[preset or ("small" if dataset in ("scienceqa", "alpaca") else "tiny")]
     if dataset in INSTRUCTIONS:
         config = replace(config, dataset=dataset, **INSTRUCTION_SETTINGS)
+    if dataset == "demo-instructions" and config.preset == "tiny":  # found on its val split
+        config = replace(config, epochs=12, learning_rate=3e-2)
     if dataset == "alpaca":
         epochs = 5 if config.preset == "paper" else config.epochs  # section 4.1
         return replace(config, split="val", epochs=epochs)

@@ -133,9 +133,12 @@ class Encoder:
             else:
                 high = kept
         if fitting is None:
+            what = (
+                ("instruction and response", "input") if self.answer == "response" else ("question and options", "hint")
+            )
             raise UserError(
-                f"problem {problem.pid}: question and options do not fit into {self.max_tokens} tokens "
-                "even without the hint; raise --max-tokens"
+                f"problem {problem.pid}: {what[0]} do not fit into {self.max_tokens} tokens "
+                f"even without the {what[1]}; raise --max-tokens"
             )
         return fitting
 

@@ -93,3 +93,16 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
 def test_numbers_below_their_least_value(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         Recipe(**wrong)
+
+
+def test_instructions_bring_their_own_settings():
+    """Five epochs for Alpaca, thirty for ScienceQA: section 4.1 of the paper and its Table 6."""
+    paper = preset_config("paper", "alpaca")
+    assert (paper.epochs, paper.split, paper.variant, paper.answer) == (5, "val", "text", "response")
+    assert preset_config(None, "alpaca").preset == "small"
+    assert preset_config(None, "demo-instructions").preset == "tiny"
+    for wrong in ({"answer": "letter"}, {"variant": "both"}, {"scoring": "likelihood"}):
+        with pytest.raises(UserError, match="alpaca: instructions have no image and no options"):
+            replace(paper, **wrong)
+    with pytest.raises(UserError, match="scienceqa: questions are not instructions: choose --answer letter or text"):
+        replace(PRESETS["paper"], answer="response")

@@ -1,5 +1,7 @@
 """Prompts and answers as tokens: nothing of an answer is ever lost."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +101,22 @@ def test_what_was_encoded_once_is_read_back(tmp_path, monkeypatch):
     for file in files:
         file.write_bytes(file.read_bytes()[:-20])  # damaged: made again
     assert Encoder(llm, InputFormat(answer="text"))(problems) == first
+
+
+def test_an_instruction_that_is_too_long_loses_the_middle_of_its_input_and_nothing_of_its_response():
+    form = InputFormat(answer="response", max_tokens=420)
+    response = "first\n    second"
+    given = problem(" ".join(f"word{n}" for n in range(60)), question="Sort.", choices=(response,), answer=0)
+    (encoded,) = Encoder(LLM, form)([given])
+    text = LLM.tokenizer.decode(encoded.prompt)
+    assert encoded.truncated
+    assert len(encoded.prompt) + len(encoded.target) <= 420
+    assert text.startswith("Below is an instruction")
+    assert "### Input:\nword0 word1" in text
+    assert "word59\n\n### Response:" in text
+    assert "word30" not in text
+    assert LLM.tokenizer.decode(encoded.target) == f" {response}</s>"
+    assert encoded.options == [encoded.target]
+    long = replace(given, choices=("x" * 400,))
+    with pytest.raises(UserError, match=r"problem 7: .* do not fit into 420 tokens even without"):
+        Encoder(LLM, form)([long])

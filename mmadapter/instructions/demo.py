@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from mmadapter.demo import FAMILIES, demo_problems
 from mmadapter.scienceqa.problems import Dataset, Problem
 
-SIZES: Mapping[str, int] = {"train": 600, "val": 60, "test": 200}
+SIZES: Mapping[str, int] = {"train": 1200, "val": 100, "test": 200}
 """Instructions in each split, before those that stand in an earlier place as well are left out."""
 
 TOPICS = frozenset(
