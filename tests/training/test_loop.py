@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -202,3 +203,20 @@ def test_learning_rate_warms_up_linearly_and_falls_to_zero():
     assert rates[55] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.0)
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+
+
+def test_where_nothing_is_chosen_there_is_no_accuracy_and_the_lowest_loss_is_best(tmp_path):
+    """Instructions have one response: that it is the likeliest of one says nothing."""
+    model = tiny_model(text_only=True, prompt_std=0.3, form=InputFormat(answer="response"))
+    said = {"train": "a" * 8, "val": "b" * 8}  # what is learnt makes the other ever less likely
+    one = {
+        pid: replace(problem, choices=(said.get(problem.split, "c"),), answer=0)
+        for pid, problem in DATA.problems.items()
+    }
+    data = replace(DATA, problems=one)
+    recipe = Recipe(epochs=6, batch_size=4, learning_rate=0.1, warmup_epochs=0.0)
+    epochs = train(model, data, recipe, folder=tmp_path, quiet=True)
+    losses = [epoch.val_loss for epoch in epochs]
+    assert [epoch.val_accuracy for epoch in epochs] == [None] * 6
+    assert validate(model, None, Encoder(model.llm, model.form)(data["val"])) == (pytest.approx(min(losses)), None)
+    assert min(losses) < losses[-1]
