@@ -4,7 +4,8 @@
 
 What is counted is counted on LLaMA-7B, without its weights. What is measured is measured on the embedded tiny LLaMA,
 text-only, on the demo, each training in a process of its own and through the same loop: only what trains differs. Each
-method has the learning rate of its grid that is best on val. Writes eval/results/efficiency.json and RESULTS.md.
+method has the learning rate of its grid that is best on val. Writes eval/results/efficiency.json and RESULTS.md; what
+was trained before it was stopped lies in runs/efficiency/ and is not trained again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -37,6 +39,8 @@ from mmadapter.scienceqa.load import load_dataset
 from mmadapter.training.loop import train
 
 FILE = FOLDER / "efficiency.json"
+KEPT = Path("runs/efficiency")
+"""Of each finished training a file."""
 LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}
 """Alpaca-LoRA's: 4.2 M parameters on LLaMA-7B, the paper's Table 3."""
 RATES = {
@@ -159,6 +163,15 @@ def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
     )
 
 
+def kept(settings: Settings, method: str, rate: float, seed: int) -> Trained:
+    """What one training came to: earlier, if it has a file in `KEPT`, else now."""
+    limit = "" if settings.limit is None else f"-limit{settings.limit}"
+    file = KEPT / f"{method.replace(' ', '-')}-{rate:g}-seed{seed}-epochs{settings.epochs}{limit}.json"
+    if not file.is_file():
+        write_text(file, json.dumps(asdict(run(settings, method, rate, seed)), indent=1) + "\n")
+    return Trained(**json.loads(file.read_text(encoding="utf-8")))
+
+
 def counted() -> dict[str, int]:
     """Tuned parameters of each method on LLaMA-7B."""
     size = SIZES["7b"]
@@ -191,10 +204,10 @@ def main(settings: Settings) -> None:
     load_dataset("demo")  # generated once, before several processes want it
     first, *others = settings.seeds
     with ProcessPoolExecutor(settings.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        tasks = [pool.submit(run, settings, method, rate, first) for method, rates in RATES.items() for rate in rates]
+        tasks = [pool.submit(kept, settings, method, rate, first) for method, rates in RATES.items() for rate in rates]
         done = [task.result() for task in tasks]
         best = best_rates(done)
-        tasks = [pool.submit(run, settings, method, rate, seed) for method, rate in best.items() for seed in others]
+        tasks = [pool.submit(kept, settings, method, rate, seed) for method, rate in best.items() for seed in others]
         done += [task.result() for task in tasks]
     record = {
         "settings": _plain(settings),

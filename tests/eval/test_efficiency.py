@@ -1,9 +1,13 @@
 """Table 3: what is counted at LLaMA-7B's size, and that each method trains what it says and nothing else."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
-from eval.efficiency import RATES, counted, tuned_model
+from eval import efficiency
+from eval.efficiency import RATES, Settings, Trained, counted, kept, tuned_model
+from eval.tables import efficiency_tables
 from mmadapter.config import Recipe
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.training.loop import train
@@ -12,6 +16,39 @@ from tests.tiny import tiny_lm
 
 def test_the_counted_column_is_the_papers():
     assert counted() == {"LLaMA-Adapter": 1_229_760, "LoRA": 4_194_304, "full fine-tuning": 6_738_415_616}
+
+
+def test_storage_is_told_in_the_papers_units():
+    """Its 4.7M are MiB in single precision, its 16.8M MB, its 13G GB in half precision: by hand."""
+    record = {
+        "counted": counted(),
+        "published": efficiency.PUBLISHED,
+        "rates": dict.fromkeys(RATES, 0.1),
+        "settings": {"epochs": 1, "seeds": [0]},
+        "trained": [asdict(Trained(method, 0.1, 0, 1, 1.0, 1, 50.0, 50.0)) for method in RATES],
+    }
+    lines = efficiency_tables(record).splitlines()
+    assert lines[4:7] == [
+        "| LLaMA-Adapter | 1,229,760 | 4.9 MB = 4.7 MiB (single precision) | 1.2M | 4.7M |",
+        "| LoRA | 4,194,304 | 16.8 MB = 16.0 MiB (single precision) | 4.2M | 16.8M |",
+        "| full fine-tuning | 6,738,415,616 | 13,476.8 MB = 12,852.5 MiB (half precision) | 7B | 13G |",
+    ]
+
+
+def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
+    asked = []
+
+    def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
+        asked.append((settings.epochs, method, rate, seed))
+        return Trained(method, rate, seed, 7, 1.5, 9, 80.0, 70.0)
+
+    monkeypatch.setattr(efficiency, "run", run)
+    monkeypatch.setattr(efficiency, "KEPT", tmp_path / "efficiency")
+    wanted = [(Settings(), "full fine-tuning", 1e-4, 0), (Settings(), "full fine-tuning", 1e-4, 1)]
+    wanted += [(Settings(epochs=1), "LoRA", 1e-3, 0), (Settings(limit=3), "LoRA", 1e-3, 0)]
+    first = [kept(*one) for one in wanted]
+    assert [kept(*one) for one in wanted] == first == [run(*one) for one in wanted]
+    assert len(asked) == 2 * len(wanted)  # those of the line above
 
 
 @pytest.mark.parametrize("method", RATES)
