@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -263,7 +264,19 @@ def load_tokenizer(name: str, path: Path) -> PreTrainedTokenizerFast:
     for file in (path.parent if path.suffix == ".gguf" else path).glob("*token*.json"):
         _check_names(file)
     with told(f"--llm {name}"):
-        return AutoTokenizer.from_pretrained(**_source(path), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**_source(path), trust_remote_code=False)
+        return _of_file_alone(tokenizer) if path.suffix == ".gguf" else tokenizer
+
+
+def _of_file_alone(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """To the tokenizer of a GGUF file transformers adds GPT-2's end of text, which LLaMA 3 has no embedding for."""
+    backend = tokenizer.backend_tokenizer
+    size = backend.get_vocab_size(with_added_tokens=False)
+    if max(backend.get_added_tokens_decoder(), default=0) >= size:
+        written = json.loads(backend.to_str())
+        written["added_tokens"] = [token for token in written["added_tokens"] if token["id"] < size]
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(written))
+    return tokenizer
 
 
 def _check_names(file: Path) -> None:

@@ -3,6 +3,7 @@
 import copy
 import functools
 import tempfile
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from mmadapter.backbone import LanguageModel, load_llm
+from tests.backbones.gguf_file import write_gguf
 from tests.tiny import VOCABULARY, byte_tokenizer
 
 LAYERS, HEADS, WINDOW = 4, 6, 5
@@ -40,10 +42,13 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 16,
 }
 GEMMA = {**SHAPE, "head_dim": 14, "query_pre_attn_scalar": 11}  # C = 48 is not H D = 84, and D is not the scale
+GGUF = "llama from a GGUF file"
 ALTERNATING = ["sliding_attention", "full_attention"] * 2
 
 CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**SHAPE),
+    "llama 1": LlamaConfig(**SHAPE | {"num_key_value_heads": HEADS}),
+    GGUF: LlamaConfig(**SHAPE),
     "llama with biases": LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
     "llama 3": LlamaConfig(**SHAPE, rope_parameters=LLAMA3_ROPE),
     "smollm2": LlamaConfig(**SHAPE, tie_word_embeddings=True),
@@ -76,8 +81,12 @@ def random_model(config: PreTrainedConfig, attention: str = "eager") -> PreTrain
 
 @functools.cache
 def loaded(family: str) -> LanguageModel:
-    """Through a folder in the form in which such models are published."""
+    """Through a folder, or a file, in the form in which such models are published."""
     with tempfile.TemporaryDirectory() as folder:
+        if family == GGUF:
+            path = Path(folder, "model.gguf")
+            write_gguf(path, random_model(CONFIGS[family]))
+            return load_llm(str(path))
         random_model(CONFIGS[family]).save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
         return load_llm(folder)
