@@ -124,6 +124,8 @@ class RunConfig(InputFormat, Recipe):
     """Of the frozen language model; the adapter is float32. auto: bfloat16 where the processor has it."""
     quantise: Literal["none", "8bit", "4bit"] = "none"
     """Hold the frozen language model's layers in 8 or 4 bits, by bitsandbytes: for GPUs that it does not fit."""
+    shard: bool = False
+    """Every process of torchrun holds a part of the frozen language model: for models that do not fit on one GPU."""
     compile: bool = False
     """Fuse the small operations of the frozen layers with torch.compile: a minute later to start, faster from there."""
     deterministic: bool = False
@@ -141,9 +143,18 @@ class RunConfig(InputFormat, Recipe):
     def __post_init__(self) -> None:
         """
         Raises:
-            UserError: what `Recipe` refuses; instructions read as questions, or questions as instructions.
+            UserError: what `Recipe` refuses; instructions read as questions, or questions as instructions; settings
+                that do not go together.
         """
         super().__post_init__()
+        whole = {
+            "store_activations": self.store_activations,
+            "compile": self.compile,
+            "quantise": self.quantise != "none",
+        }
+        if self.shard and any(whole.values()):
+            flags = ", ".join("--" + name.replace("_", "-") for name, asked in whole.items() if asked)
+            raise UserError(f"--shard: does not go with {flags}: a process has no whole language model")
         told = {name: getattr(self, name) for name in INSTRUCTION_SETTINGS}
         if self.dataset in INSTRUCTIONS and told != INSTRUCTION_SETTINGS:
             hint = "leave out --variant, --answer and --scoring"

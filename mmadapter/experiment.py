@@ -40,6 +40,7 @@ from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE, config_yaml, differences
+from mmadapter.sharding import check_processes, shard
 from mmadapter.training.log import EpochRecord
 from mmadapter.training.loop import train, validate
 from mmadapter.vision.towers import load_tower
@@ -54,7 +55,7 @@ VARIANTS: dict[Variant, tuple[Variant, ...]] = {
 def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | Grid | None:
     """Train and test the variants of `config`, leaving everything in `config.output_dir`.
 
-    In several processes, as `accelerate launch` or torchrun start them, all train; the first one writes and tests.
+    In several processes, as `accelerate launch` or torchrun start them, all train and answer; the first one writes.
 
     Returns:
         The table over the tested split; for the demo with the ceiling as its last row. Of instructions another one,
@@ -71,12 +72,16 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     first = PartialState(cpu=device.type == "cpu").is_main_process
     if first:
         _check_unused(folder, config.resume)
+    check_processes(config.shard)
     check_memory(config, device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data = data.first(config.train_limit, "train")
     data[config.split]  # an unknown split is told before hours are spent
     dtype = resolve_dtype(config.dtype, device)
-    llm = load_llm(config.llm, device=device, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
+    whole = "cpu" if config.shard else device
+    llm = load_llm(config.llm, device=whole, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
+    if config.shard:
+        shard(llm, device)
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
@@ -115,15 +120,16 @@ def _run(
         write_text(settings, config_yaml(config))
         for name, own in variants.items():
             write_text(folder / name / CONFIG_FILE, config_yaml(own))
-    # Both are trained before either is tested: other processes would wait for the first one's tests, and give up.
     epochs = {name: _train(own, models[name], data, images, quiet) for name, own in variants.items()}
-    if not first:
-        return None
     if config.dataset in INSTRUCTIONS:
-        return _test_instructions(config, models["text"], data, epochs["text"], quiet)
-    systems = [_test(own, models[name], data, images, epochs[name], quiet) for name, own in variants.items()]
+        return _test_instructions(config, models["text"], data, epochs["text"], first=first, quiet=quiet)
+    systems = [
+        _test(own, models[name], data, images, epochs[name], first=first, quiet=quiet) for name, own in variants.items()
+    ]
     if config.dataset == "demo":
         systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), folder / "ceiling.parquet", quiet))
+    if not first:
+        return None
     table = result_table(systems, question_frame(data[config.split]), title=_title(config, data))
     write_text(folder / "table.json", render(table, "json"))
     write_text(folder / "README.md", f"# {folder.name}\n\n{render(table, 'markdown')}")
@@ -171,16 +177,22 @@ def _test(
     data: Dataset,
     images: QuestionImages | None,
     epochs: Sequence[EpochRecord],
+    *,
+    first: bool,
     quiet: bool,
 ) -> Predictions:
-    """Test one variant, and write what is left of its folder."""
+    """Test one variant; the first process writes what is left of its folder."""
     folder, asked = config.folder / config.variant, data[config.split]
     file = folder / "predictions.parquet"
     answers = predict(model, asked, scoring=config.scoring, images=images, file=file, quiet=quiet)
-    if config.attention == "zero-init":  # the other has no gates, and no output of its own
-        write_prompt_attention(prompt_attention_of(model, asked, images=images), folder)
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
+    # all processes measure, the same, for a sharded model
+    measured = prompt_attention_of(model, asked, images=images) if config.attention == "zero-init" else None
+    if not first:
+        return system
+    if measured is not None:  # the other kind has no gates, and no output of its own
+        write_prompt_attention(measured, folder)
     table = result_table([system], question_frame(asked), title=_title(config, data))
     results = json.loads(render(table, "json")), render(table, "markdown")
     _write_results(config, model, data, epochs, results, int(answers["truncated"].sum()))
@@ -188,9 +200,15 @@ def _test(
 
 
 def _test_instructions(
-    config: RunConfig, model: MultimodalAdapter, data: Dataset, epochs: Sequence[EpochRecord], quiet: bool
-) -> Grid:
-    """Test the adapter beside the frozen model, and write what is left of the run's folders."""
+    config: RunConfig,
+    model: MultimodalAdapter,
+    data: Dataset,
+    epochs: Sequence[EpochRecord],
+    *,
+    first: bool,
+    quiet: bool,
+) -> Grid | None:
+    """Test the adapter beside the frozen model; the first process writes what is left of the run's folders."""
     folder, asked = config.folder, data[config.split]
     frozen = MultimodalAdapter.build(model.llm, None, adapter_layers=1, form=model.form)  # its gate is 0
     questions = Encoder(model.llm, model.form)(asked)
@@ -203,6 +221,8 @@ def _test_instructions(
         loss, _ = validate(each, None, questions)
         assert loss is not None, "a split that is tested is not empty"
         rows.append(followed(name, loss, answers, asked))
+    if not first:
+        return None
     table, record = followed_grid(rows, _title(config, data)), [asdict(row) for row in rows]
     truncated = sum(question.truncated for question in questions)
     _write_results(config, model, data, epochs, (record, dress(table, "markdown")), truncated)

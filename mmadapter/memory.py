@@ -4,7 +4,8 @@ Weights are counted on a model without numbers. Activations are counted by train
 without numbers (`FakeTensorMode`) and adding up what autograd keeps of it: every adapted layer keeps as much. What it
 comes to at its peak:
 
-    weights      every parameter of the language model, in its own precision or, quantised, in its bits
+    weights      every parameter of the language model, in its own precision or, quantised, in its bits; of a sharded
+                 model this process' part
     activations  what L adapted layers keep for the backward pass (the last one keeps less, in place of what is being
                  computed); with recomputation (`--checkpointing`) what enters each of the L, and one layer's
     logits       of the positions that are read, in the model's precision and three times in float32: the logits,
@@ -23,6 +24,7 @@ from dataclasses import dataclass, replace
 
 import psutil
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -92,7 +94,12 @@ def training_memory(config: RunConfig, llm: PreTrainedConfig, device: torch.devi
     activations = layers * enters + kept if config.checkpointing else layers * kept
     read = tokens if config.dataset in INSTRUCTIONS else min(tokens, config.batch_size * ANSWER_TOKENS)
     logits = read * llm.vocab_size * (dtype.itemsize + 3 * torch.float32.itemsize)
-    return Memory(weight_bytes(skeleton(llm), dtype, config.quantise), activations, logits)
+    model = skeleton(llm)
+    weights = weight_bytes(model, dtype, config.quantise)
+    if config.shard:  # a part, and the largest matrix whole while it is multiplied
+        largest = max(parameter.numel() for parameter in model.parameters())
+        weights = weights // PartialState().num_processes + largest * dtype.itemsize
+    return Memory(weights, activations, logits)
 
 
 def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
@@ -194,7 +201,7 @@ def _smaller(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
     if config.dtype != "bfloat16":
         yield f"--dtype bfloat16 {told}", replace(least, dtype="bfloat16")
     for bits in ("8bit", "4bit"):
-        if config.quantise != bits:
+        if config.quantise != bits and not config.shard:
             yield f"--quantise {bits} {told}", replace(least, quantise=bits, dtype="bfloat16")
     small = PRESETS["small"]
     if config.llm != small.llm:

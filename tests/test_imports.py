@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "tensors": set(),
     "untrusted": set(),
     "progress": set(),
+    "processes": set(),
     "hub": set(),
     "weights": set(),
     "config": set(),
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "adapter": set(),
     "meta": set(),
     "backbone": {"adapter", "hub", "meta", "weights"},
+    "sharding": {"backbone"},
     "encoding": {"backbone", "config", "instructions", "scienceqa"},
     "decoder": {"adapter"},
     "memory": {"adapter", "backbone", "config"},
@@ -47,23 +49,27 @@ MAY_IMPORT = {
         "encoding",
         "features",
         "model",
+        "processes",
         "progress",
         "scienceqa",
         "scoring",
     },
     "evaluation": {
-        *("adapter", "backbone", "config", "encoding", "features", "generation", "instructions", "model", "progress"),
-        *("scienceqa", "scoring", "settings", "vision"),
+        *("adapter", "backbone", "config", "encoding", "features", "generation", "instructions", "model", "processes"),
+        *("progress", "scienceqa", "scoring", "settings", "sharding", "vision"),
     },
     "report": {"adapter", "config", "evaluation", "scienceqa", "settings", "vision"},
     "card": {"adapter", "config", "model", "settings"},
     "experiment": {
         *("backbone", "card", "config", "encoding", "evaluation", "features", "memory", "model", "scienceqa"),
-        *("settings", "training", "vision"),
+        *("settings", "sharding", "training", "vision"),
     },
     "interchange": {"adapter", "backbone", "config", "hub"},
     "speaker": {"adapter", "encoding", "features", "generation", "model", "scienceqa"},
-    "cli": {"config", "evaluation", "experiment", "interchange", "report", "settings", "speaker", "training"},
+    "cli": {
+        *("config", "evaluation", "experiment", "interchange", "processes", "report", "settings", "speaker"),
+        *("training",),
+    },
 }
 """By room: the rooms that its files import, beside the base and themselves."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RULES
+from mmadapter.processes import is_first
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -43,8 +44,11 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         "split": args.split,
         "scoring": args.scoring,
     }
-    complete(runs, **asked, quiet=args.quiet)
-    with status("reading questions and predictions", quiet=args.quiet):
+    quiet = args.quiet or not is_first()
+    complete(runs, **asked, quiet=quiet)
+    if not is_first() and not args.controls:
+        return  # nothing is left but to print
+    with status("reading questions and predictions", quiet=quiet):
         scored = collect(runs, [Path(file) for file in args.predictions or ()], **asked, rule=args.rule)
         table = result_table(
             scored.systems,
@@ -53,19 +57,21 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             intervals=args.intervals,
             published=args.published,
         )
-    for each in () if args.quiet else scored.data.skipped:  # the title only counts them
+    for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
     controls: tuple[Controls, ...] = ()
     if args.controls or args.report:
-        of = {"questions": scored.questions, "data": scored.data, "ask": args.controls, "quiet": args.quiet}
+        of = {"questions": scored.questions, "data": scored.data, "ask": args.controls, "quiet": quiet}
         found = (controls_of(system, **of) for system in scored.systems)
         controls = tuple(each for each in found if each is not None)
+    if not is_first():
+        return
     table = replace(table, controls=controls if args.controls else ())
     sys.stdout.write(render(table, args.format, terminal=sys.stdout.isatty()))
     if args.report:
         from mmadapter.report.page import write_report
 
-        with status("writing the report", quiet=args.quiet):
+        with status("writing the report", quiet=quiet):
             write_report(scored, Path(args.report), controls=controls)
 
 

@@ -61,7 +61,7 @@ class PromptAttention:
     activation), `prompts`, `image` (over questions with an image; NaN without any), `entropy`."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def prompt_attention_of(
     model: MultimodalAdapter,
     data: Dataset,

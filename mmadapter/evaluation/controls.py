@@ -23,6 +23,7 @@ from mmadapter.evaluation.grid import DASH, Grid, p_digits
 from mmadapter.evaluation.intervals import accuracy_interval, compare
 from mmadapter.evaluation.predictions import LIKELIHOOD, Predictions, read_predictions, read_table
 from mmadapter.files import write_text
+from mmadapter.processes import is_first
 from mmadapter.scienceqa.problems import LETTERS, Dataset
 
 CONDITIONS = ("true", "blank", "shuffled", "none")
@@ -202,7 +203,7 @@ def controls_of(
         summary.unlink(missing_ok=True)
         records = store_controls(file, data, answers, scoring=scoring, quiet=quiet)
     controls = count_controls(system.name, records, questions)
-    if not summary.is_file():
+    if is_first() and not summary.is_file():
         about = {"questions": len(questions), "scoring": scoring}
         write_text(summary, json.dumps(about | controls_record(controls), indent=1) + "\n")
     return controls

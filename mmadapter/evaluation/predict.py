@@ -1,7 +1,8 @@
 """A model's answers to a data set's questions: the one place of evaluation that runs a model.
 
 What is answered is kept, batch by batch, so that a killed evaluation goes on where it was. Batches depend on the
-questions alone: the answers are those of an evaluation that was not killed, to the last bit.
+questions alone: the answers are those of an evaluation that was not killed, to the last bit. Nor does it matter how
+many processes share the batches, and the same file goes on with more or fewer of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 
 from mmadapter.config import Scoring
 from mmadapter.encoding import Encoded, Encoder
@@ -25,6 +27,7 @@ from mmadapter.files import told_write_errors, write_text, write_whole
 from mmadapter.generation import generate
 from mmadapter.instructions.template import response_text
 from mmadapter.model import MultimodalAdapter
+from mmadapter.processes import gathered, in_step, of_first
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.prompt import text_answer
@@ -53,6 +56,8 @@ def predict(
     probability of each, normalised over the options. Generation reads letters by the `strict` rule, and option
     texts only where they are written as the option is.
 
+    Processes share the batches; the first one reads and writes `file`, and each returns all answers.
+
     Args:
         images: features of the data's images, if they are at hand; a text-only adapter needs none.
         file: a parquet file for the answers. Those of the same model to the same questions are read from it; until all
@@ -71,36 +76,27 @@ def predict(
         raise UserError("an instruction has no options to choose among: its scoring is generate")
     if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=quiet)
+    first = PartialState(cpu=model.llm.model.device.type == "cpu").is_main_process
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
     batches = length_batches(questions)
-    journal = None
+    rows: dict[int, dict] = {}
     if file is not None:
-        key = _key(model, questions, batches, images, scoring)
-        if (stored := _stored(file, key)) is not None:
-            unfinished(file).unlink(missing_ok=True)  # killed after its last answer
-            return stored
+        key = _key(model, questions, batches, images, scoring) if first else ""
         journal = _Journal(unfinished(file), key)
-    rows: dict[int, dict] = journal.read() if journal is not None else {}
-    with torch.inference_mode(), progress_bar(title, len(questions), quiet=quiet) as update:
-        for indices in batches:
-            if indices[0] in rows:
-                continue
-            batch = [questions[index] for index in indices]
-            adaption = adaption_of(model, images, batch)
-            if scoring == "likelihood":
-                answers = [_most_likely(score) for score in option_log_likelihoods(model, adaption, batch)]
-            else:
-                with model.prompted(adaption):
-                    outputs = generate(model.llm, [question.prompt for question in batch], _answer_tokens(batch))
-                answers = [
-                    _read(output, problems[index], model.form.answer)
-                    for index, output in zip(indices, outputs, strict=True)
-                ]
-            answered = dict(zip(indices, answers, strict=True))
-            if journal is not None:
-                journal.add(answered)
-            rows |= answered
+        stored, rows = of_first(lambda: _kept(file, journal))
+        if stored is not None:
+            return stored
+    left = [indices for indices in batches if indices[0] not in rows]
+    with torch.no_grad(), progress_bar(title, len(questions), quiet=quiet) as update:
+        for indices, counts in in_step(left):
+            answers = _answers(
+                model, images, [questions[at] for at in indices], [problems[at] for at in indices], scoring
+            )
+            for answered in gathered([dict(zip(indices, answers, strict=True))] if counts else []):
+                if file is not None and first:
+                    journal.add(answered)
+                rows |= answered
             update(len(rows))
     ordered = [rows[index] for index in range(len(questions))]
     frame = predictions_frame(
@@ -113,10 +109,24 @@ def predict(
         truncated=[question.truncated for question in questions],
     )
     if file is not None:
-        frame.attrs[KEY] = key
-        write_whole(file, frame.to_parquet)
-        unfinished(file).unlink()
+        of_first(lambda: _keep(file, frame, key))
     return frame
+
+
+def _answers(
+    model: MultimodalAdapter,
+    images: QuestionImages | None,
+    batch: list[Encoded],
+    problems: list[Problem],
+    scoring: Scoring,
+) -> list[dict]:
+    """Of one batch, a row a question."""
+    adaption = adaption_of(model, images, batch)
+    if scoring == "likelihood":
+        return [_most_likely(score) for score in option_log_likelihoods(model, adaption, batch)]
+    with model.prompted(adaption):
+        outputs = generate(model.llm, [question.prompt for question in batch], _answer_tokens(batch))
+    return [_read(output, problem, model.form.answer) for output, problem in zip(outputs, problems, strict=True)]
 
 
 def unfinished(file: Path) -> Path:
@@ -147,6 +157,20 @@ def _key(
     return digest.hexdigest()
 
 
+def _kept(file: Path, journal: _Journal) -> tuple[pd.DataFrame | None, dict[int, dict]]:
+    """All answers, or those of an evaluation that did not end."""
+    if (stored := _stored(file, journal.key)) is not None:
+        unfinished(file).unlink(missing_ok=True)  # killed after its last answer
+        return stored, {}
+    return None, journal.read()
+
+
+def _keep(file: Path, frame: pd.DataFrame, key: str) -> None:
+    frame.attrs[KEY] = key
+    write_whole(file, frame.to_parquet)
+    unfinished(file).unlink()
+
+
 def _stored(file: Path, key: str) -> pd.DataFrame | None:
     """The answers in a file, if they are these; those of another model, and a damaged file, are none."""
     try:
@@ -163,7 +187,7 @@ class _Journal:
     """Answered batches, a JSON object a line: `{index: answer}`; the first line says whose answers they are."""
 
     def __init__(self, path: Path, key: str) -> None:
-        self._path, self._key = path, key
+        self._path, self.key = path, key
 
     def read(self) -> dict[int, dict]:
         """By index; what another model or other questions left there is thrown away.
@@ -172,7 +196,7 @@ class _Journal:
             UserError: it is damaged.
         """
         rows: dict[int, dict] = {}
-        kept = head = json.dumps({KEY: self._key}) + "\n"
+        kept = head = json.dumps({KEY: self.key}) + "\n"
         if self._path.exists():
             lines = self._path.read_bytes().splitlines(keepends=True)
             for line in lines[1:] if lines[:1] == [head.encode()] else ():

@@ -6,11 +6,13 @@ What they answer is stored in the run and read from there; nothing here is done 
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 
 from mmadapter.adapter.weights import load_adapter
 from mmadapter.backbone import LanguageModel, Quantise, be_deterministic, load_llm, resolve_device, resolve_dtype
@@ -22,16 +24,19 @@ from mmadapter.evaluation.predictions import run_settings
 from mmadapter.features import question_images
 from mmadapter.files import sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
+from mmadapter.processes import is_first
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scienceqa.records import OnError
 from mmadapter.settings import CONFIG_FILE
+from mmadapter.sharding import shard
 from mmadapter.vision.towers import load_tower
 
 
 def load_variant(folder: Path) -> MultimodalAdapter:
     """A variant's trained model, with the device and number format of its run.
 
-    The language model is loaded once for variants that follow each other on the same one.
+    The language model is loaded once for variants that follow each other on the same one. That of a sharded run is
+    sharded among as many processes as there are now, and whole in a single one.
 
     Raises:
         UserError: no trained adapter here (yet), a backbone that is gone or another, no such device.
@@ -45,7 +50,8 @@ def load_variant(folder: Path) -> MultimodalAdapter:
     if settings["deterministic"]:
         be_deterministic()
     device = resolve_device(settings["device"])
-    llm = _language_model(settings["llm"], device, resolve_dtype(settings["dtype"], device), settings["quantise"])
+    dtype, several = resolve_dtype(settings["dtype"], device), PartialState(cpu=device.type == "cpu").num_processes > 1
+    llm = _language_model(settings["llm"], device, dtype, settings["quantise"], settings["shard"] and several)
     tower = None
     if settings["variant"] != "text":
         tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
@@ -68,8 +74,13 @@ def load_run_or_adapter(path: Path) -> MultimodalAdapter:
 
 
 @lru_cache(maxsize=1)
-def _language_model(name: str, device: torch.device, dtype: torch.dtype, quantise: Quantise = "none") -> LanguageModel:
-    return load_llm(name, device=device, dtype=dtype, quantise=quantise)
+def _language_model(
+    name: str, device: torch.device, dtype: torch.dtype, quantise: Quantise = "none", sharded: bool = False
+) -> LanguageModel:
+    llm = load_llm(name, device="cpu" if sharded else device, dtype=dtype, quantise=quantise)
+    if sharded:
+        shard(llm, device)
+    return llm
 
 
 def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: OnError, quiet: bool) -> None:
@@ -81,7 +92,7 @@ def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: 
     Raises:
         UserError: as `load_variant`; a broken image, or a question too long for the model.
     """
-    with sole_writer(_run_of(file.parent)):
+    with sole_writer(_run_of(file.parent)) if is_first() else nullcontext():
         model = load_variant(file.parent)
         images = None
         if model.tower is not None:
@@ -102,11 +113,12 @@ def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring:
         UserError: as `load_variant` and `conditions.control_answers`.
     """
     unfinished = file.with_name(f"{file.stem}-unfinished")
-    with sole_writer(_run_of(file.parent)):
+    with sole_writer(_run_of(file.parent)) if is_first() else nullcontext():
         model = load_variant(file.parent)
         records = control_answers(model, data, answers, scoring=scoring, folder=unfinished, quiet=quiet)
-        write_whole(file, records.to_parquet)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if is_first():
+            write_whole(file, records.to_parquet)
+            shutil.rmtree(unfinished, ignore_errors=True)
     return records
 
 

@@ -23,6 +23,7 @@ from mmadapter.errors import UserError
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import Paced
 from mmadapter.model import MultimodalAdapter
+from mmadapter.processes import in_step
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scoring import adaption_of, answer_loss, length_batches, target_and_option_log_likelihoods
@@ -98,7 +99,6 @@ def train(
     stored = stored_activations(model, train_set, quiet=quiet) if recipe.store_activations else None
     weights = list(model.adapter.parameters())
     lengths = [len(question.read_tokens) for question in train_set]
-    share = accelerator.process_index, accelerator.num_processes
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
     total = recipe.epochs * epoch_steps
     paced, started, stop = Paced(save), time.monotonic(), False
@@ -110,8 +110,8 @@ def train(
                     paced.now()
                     raise Interrupted
                 parts = [
-                    [train_set[index] for index in part]
-                    for part in forward_parts(batch, lengths, recipe.forward_tokens, share)
+                    ([train_set[index] for index in part], counts)
+                    for part, counts in _parts_in_step(batch, lengths, recipe.forward_tokens, accelerator)
                 ]
                 tokens = sum(len(train_set[index].target) for index in batch)
                 loss = _backward(model, images, stored, parts, tokens, accelerator)
@@ -159,22 +159,35 @@ def _parameter_groups(model: MultimodalAdapter, recipe: Recipe) -> list[dict]:
     return [{"params": params, "share": share} for params, share in groups if params]
 
 
+def _parts_in_step(
+    batch: Sequence[int], lengths: Sequence[int], max_tokens: int, accelerator: Accelerator
+) -> list[tuple[list[int], bool]]:
+    """This process' forwards of a batch, and whether each counts: all processes have equally many (`processes`)."""
+    everyone = range(accelerator.num_processes)
+    parts = [forward_parts(batch, lengths, max_tokens, (process, len(everyone))) for process in everyone]
+    own, idle = parts[accelerator.process_index], [min(batch, key=lengths.__getitem__)]
+    return [(part, True) for part in own] + [(idle, False)] * (max(map(len, parts)) - len(own))
+
+
 def _backward(
     model: MultimodalAdapter,
     images: QuestionImages | None,
     stored: Activations | None,
-    parts: Sequence[Sequence[Encoded]],
+    parts: Sequence[tuple[Sequence[Encoded], bool]],
     tokens: int,
     accelerator: Accelerator,
 ) -> Float[Tensor, ""]:
     """Adds up the gradient of one process' parts of a batch. Returns their loss.
 
     Both are divided by the answer tokens of the whole batch: summed over parts and processes they are the batch's.
+
+    Args:
+        parts: and whether each counts; to the loss and the gradient of one that does not, 0 is added.
     """
     total = torch.zeros((), device=model.llm.model.device)
-    for part in parts:
+    for part, counts in parts:
         below = stored.of(part) if stored is not None else None
-        loss = answer_loss(model, adaption_of(model, images, part), part, below) / tokens
+        loss = answer_loss(model, adaption_of(model, images, part), part, below) * float(counts) / tokens
         accelerator.backward(loss)
         total += loss.detach()
     return total
@@ -217,10 +230,10 @@ def validate(
     if not questions:
         return None, None
     loss, correct = 0.0, 0
-    for indices in length_batches(questions)[state.process_index :: state.num_processes]:
+    for indices, counts in in_step(length_batches(questions)):
         batch = [questions[index] for index in indices]
         scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch)
-        for question, (target, options) in zip(batch, scored, strict=True):
+        for question, (target, options) in zip(batch, scored, strict=True) if counts else ():
             loss -= target
             correct += int(options.argmax()) == question.answer
     if state.num_processes > 1:

@@ -22,6 +22,7 @@ def start(
     folder: Path,
     *arguments: str,
     rename: int | None = None,
+    by: signal.Signals = signal.SIGKILL,
     room: int | None = None,
     environment: dict[str, str] | None = None,
 ) -> ForkServerProcess:
@@ -30,10 +31,11 @@ def start(
     Args:
         rename: the process kills itself at this renaming of a file (from 0): just before an even one, just after an
             odd one.
+        by: the signal that it sends itself there.
         room: bytes that a file may have, as if the disk were full then; what the process says stands in `stderr`.
         environment: further variables.
     """
-    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename, room, environment or {}))
+    process = CONTEXT.Process(target=_train, args=(folder, arguments, rename, by, room, environment or {}))
     process.start()
     return process
 
@@ -68,7 +70,12 @@ def kill_all(job: subprocess.Popen[bytes], order: Callable[[list[psutil.Process]
 
 
 def _train(
-    folder: Path, arguments: tuple[str, ...], rename: int | None, room: int | None, environment: dict[str, str]
+    folder: Path,
+    arguments: tuple[str, ...],
+    rename: int | None,
+    by: signal.Signals,
+    room: int | None,
+    environment: dict[str, str],
 ) -> None:
     import torch
 
@@ -80,20 +87,20 @@ def _train(
         sys.stderr = (folder / "stderr").open("w")
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     if rename is not None:
-        os.replace = _killing(os.replace, rename)
+        os.replace = _killing(os.replace, rename, by)
     sys.exit(main(["--output-dir", str(folder / "run"), "--quiet", *arguments]))
 
 
-def _killing(replace: Callable[..., None], last: int) -> Callable[..., None]:
+def _killing(replace: Callable[..., None], last: int, by: signal.Signals) -> Callable[..., None]:
     count = 0
 
     def replacing(*arguments: object) -> None:
         nonlocal count
         if count == last and last % 2 == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         replace(*arguments)
         if count == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         count += 1
 
     return replacing

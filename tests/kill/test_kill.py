@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -136,6 +137,19 @@ def in_epoch(folder: Path) -> bool:
 def test_three_kills(reference, tmp_path):
     rng = random.Random(0)
     assert killed_run(reference, tmp_path, ["features", "training multimodal", "answers text"], rng)
+    check_same(tmp_path, reference)
+
+
+def test_a_training_that_is_asked_to_end_goes_on_where_it_was(reference, tmp_path):
+    """SIGTERM, as a batch system sends it before it kills; at the second checkpoint, at the latest after an epoch."""
+    shutil.copytree(reference.folder / "data", tmp_path / "data")
+    shutil.copytree(reference.folder / "cache", tmp_path / "cache")
+    process = resumed(tmp_path, rename=4, by=signal.SIGTERM)  # three settings, a checkpoint, the next one's predecessor
+    process.join()
+    assert process.exitcode == 1
+    assert in_epoch(tmp_path)
+    assert not (tmp_path / "run" / "multimodal" / "adapter.safetensors").exists()
+    finish(tmp_path)
     check_same(tmp_path, reference)
 
 
