@@ -7,7 +7,6 @@ With L of N layers adapted, an epoch then costs L forwards and L backwards inste
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmadapter.encoding import Encoded
 from mmadapter.errors import UserError
-from mmadapter.files import sole_writer, write_whole
+from mmadapter.files import check_room, sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
 from mmadapter.paths import cache_dir
 from mmadapter.progress import progress_bar
@@ -59,9 +58,7 @@ def stored_activations(model: MultimodalAdapter, questions: Sequence[Encoded], *
     # another run may be at it: nobody computes them twice
     with sole_writer(path.with_suffix(""), wait=lambda told: None):
         if not path.exists():
-            room, needed = shutil.disk_usage(path.parent).free, size[0] * size[1] * llm.dtype.itemsize
-            if room < needed:
-                raise UserError(f"{path.parent}: the activations take {needed / 1e9:.1f} GB, {room / 1e9:.1f} are free")
+            check_room(path.parent, size[0] * size[1] * llm.dtype.itemsize, "the activations")
             write_whole(
                 path, lambda part: _compute(model, questions, _mapped(part, size, llm.dtype, shared=True), quiet)
             )

@@ -154,6 +154,11 @@ def _load_weights(
             module.support_avx512bf16_for_cpu = False
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
+    if surplus := sorted(loading["unexpected_keys"]):  # such as the layers beyond a depth that is too small
+        raise UserError(
+            f"--llm {name}: {len(surplus)} tensors of its weights are in no such model: {', '.join(surplus[:3])}\n"
+            "  is the config.json beside them their own?"
+        )
     return model
 
 

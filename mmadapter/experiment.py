@@ -34,13 +34,15 @@ from mmadapter.evaluation.render import render
 from mmadapter.evaluation.responses import followed, followed_grid
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
-from mmadapter.files import sole_writer, write_text
+from mmadapter.files import check_room, sole_writer, write_text
 from mmadapter.memory import check_memory
 from mmadapter.model import MultimodalAdapter
+from mmadapter.offloading import offload
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE, config_yaml, differences
 from mmadapter.sharding import check_processes, shard
+from mmadapter.training.checkpoint import checkpoint_bytes
 from mmadapter.training.log import EpochRecord
 from mmadapter.training.loop import train, validate
 from mmadapter.vision.towers import load_tower
@@ -78,13 +80,17 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     data = data.first(config.train_limit, "train")
     data[config.split]  # an unknown split is told before hours are spent
     dtype = resolve_dtype(config.dtype, device)
-    whole = "cpu" if config.shard else device
-    llm = load_llm(config.llm, device=whole, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
+    held = "cpu" if config.shard or config.offload else device
+    llm = load_llm(config.llm, device=held, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
     if config.shard:
         shard(llm, device)
+    if config.offload:
+        offload(llm, device)
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
+    if first:
+        check_room(folder, sum(checkpoint_bytes(model.adapter) for model in models.values()), "its checkpoints")
     with sole_writer(folder) if first else nullcontext():
         if first:
             _check_unused(folder, resumed)  # another run may just have begun there

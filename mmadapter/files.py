@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,21 @@ def told_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error  # pyarrow's have no strerror
         raise UserError(f"{path}: cannot be written: {reason}\n  what was there before is kept") from error
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Before hours of work whose result would not fit.
+
+    Args:
+        folder: where it will be written; it need not be there yet.
+        needed: bytes.
+
+    Raises:
+        UserError: its disk has less room.
+    """
+    disk = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path("/"))
+    if (room := shutil.disk_usage(disk).free) < needed:
+        raise UserError(f"{folder}: {what} take {needed / 1e9:.2f} GB, {room / 1e9:.2f} GB are free")
 
 
 @contextmanager

@@ -5,14 +5,16 @@ without numbers (`FakeTensorMode`) and adding up what autograd keeps of it: ever
 comes to at its peak:
 
     weights      every parameter of the language model, in its own precision or, quantised, in its bits; of a sharded
-                 model this process' part
+                 model this process' part; with `--offload` without the layers' matrices, but for those that are used
+                 or that a backward waits for
     activations  what L adapted layers keep for the backward pass (the last one keeps less, in place of what is being
                  computed); with recomputation (`--checkpointing`) what enters each of the L, and one layer's
     logits       of the positions that are read, in the model's precision and three times in float32: the logits,
                  their log-softmax, its gradient
 
-Left out are the image tower (its features are computed before), the adapter with its optimiser (megabytes), and
-what PyTorch itself takes.
+Left out are the image tower (its features are computed before) and the adapter with its optimiser (megabytes). To
+the sum come a share and a constant, so that it is not below what a training takes: at most 1.45 times the peak of
+activations and logits at the allocator, in four families with and without recomputation (tests/test_memory.py).
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ from mmadapter.errors import UserError
 ANSWER_TOKENS = 16
 """Of a row, read at most: ScienceQA's answers have 12 in the mean as a text, 8 as a letter."""
 
+SHARE = 0.15
+"""Of activations and logits, for what is being computed when most is kept."""
+LIBRARIES = 300_000_000
+"""Bytes of code, and of work space, that are loaded after the estimate is made."""
+
 _BITS = {"8bit": 8.0, "4bit": 4.0 + 8 / 64 + 32 / 64 / 256}
 """Of a quantised weight; of 4 bits with the scale of 64, in 8 bits, and the scale of 256 scales."""
 
@@ -51,7 +58,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        return self.weights + self.activations + self.logits
+        return self.weights + round((1 + SHARE) * (self.activations + self.logits)) + LIBRARIES
 
 
 def check_memory(config: RunConfig, device: torch.device) -> Memory:
@@ -64,10 +71,16 @@ def check_memory(config: RunConfig, device: torch.device) -> Memory:
     """
     llm = read_config(config.llm)
     needed, free = training_memory(config, llm, device), free_memory(device)
+    if config.offload and device.type != "cpu":
+        held, main = weight_bytes(skeleton(llm), resolve_dtype(config.dtype, device)), free_memory(torch.device("cpu"))
+        if held > main:
+            raise UserError(
+                f"--offload: --llm {config.llm} has {_gigabytes(held)} GB, main memory {_gigabytes(main)} GB free"
+            )
     if needed.total > free:
         fitting = [
             f"{flags} ({_gigabytes(memory.total)} GB)"
-            for flags, other in _smaller(config)
+            for flags, other in _smaller(config, device)
             if (memory := training_memory(other, read_config(other.llm) if other.llm != config.llm else llm, device))
             and memory.total <= free
         ]
@@ -99,6 +112,11 @@ def training_memory(config: RunConfig, llm: PreTrainedConfig, device: torch.devi
     if config.shard:  # a part, and the largest matrix whole while it is multiplied
         largest = max(parameter.numel() for parameter in model.parameters())
         weights = weights // PartialState().num_processes + largest * dtype.itemsize
+    if config.offload and device.type != "cpu":
+        top = model.get_decoder().layers[-1]
+        waiting = sum(_matrix_bytes(part, dtype) for part in (top.self_attn.k_proj, top.self_attn.v_proj))
+        # there are the last layer, one that is computed again, and one on its way
+        weights += (3 - llm.num_hidden_layers) * _matrix_bytes(top, dtype) + layers * waiting
     return Memory(weights, activations, logits)
 
 
@@ -120,6 +138,10 @@ def weight_bytes(model: PreTrainedModel, dtype: torch.dtype, quantise: Quantise 
         for parameter in model.parameters()
     ]
     return round(sum(bits) / 8)
+
+
+def _matrix_bytes(part: nn.Module, dtype: torch.dtype) -> int:
+    return dtype.itemsize * sum(module.weight.numel() for module in part.modules() if isinstance(module, nn.Linear))
 
 
 def kept_by_a_layer(
@@ -189,17 +211,20 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def _smaller(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+def _smaller(config: RunConfig, device: torch.device) -> Iterator[tuple[str, RunConfig]]:
     """Settings that need less, those first that change the result least."""
     for tokens in (2048, 1024, 512):
         if tokens < config.forward_tokens:
             yield f"--forward-tokens {tokens}", replace(config, forward_tokens=tokens)
     if not config.checkpointing:
         yield "--checkpointing", replace(config, checkpointing=True)
-    least = replace(config, forward_tokens=min(config.forward_tokens, 512), checkpointing=True)
+    least = replace(config, forward_tokens=min(config.forward_tokens, 512), checkpointing=True, offload=False)
     told = "--checkpointing --forward-tokens 512"
     if config.dtype != "bfloat16":
         yield f"--dtype bfloat16 {told}", replace(least, dtype="bfloat16")
+    if device.type != "cpu" and not (config.offload or config.shard):
+        whole = replace(least, compile=False, store_activations=False, quantise="none")
+        yield f"--offload {told}", replace(whole, offload=True)
     for bits in ("8bit", "4bit"):
         if config.quantise != bits and not config.shard:
             yield f"--quantise {bits} {told}", replace(least, quantise=bits, dtype="bfloat16")

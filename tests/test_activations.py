@@ -87,6 +87,6 @@ def test_nothing_to_store_where_every_layer_is_adapted():
 def test_a_full_disk_is_told_before_the_work(monkeypatch, cache):
     model = tiny_model()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(UserError, match=r"the activations take 0\.0 GB, 0\.0 are free"):
+    with pytest.raises(UserError, match=r"the activations take 0\.00 GB, 0\.00 GB are free"):
         stored_activations(model, questions(model), quiet=True)
     assert not list(cache.glob("*.bin*"))

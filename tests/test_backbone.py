@@ -78,6 +78,14 @@ def test_missing_tensors_are_not_made_up(folder):
         load_llm(str(folder))
 
 
+def test_surplus_tensors_are_not_left_out_unseen(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    surplus = r"9 tensors of its weights are in no such model: model.layers.2.input_layernorm.weight, "
+    with pytest.raises(UserError, match=surplus):
+        load_llm(str(folder))
+
+
 def test_pickled_weights_are_not_read(folder):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()

@@ -15,7 +15,7 @@ import pytest
 
 from mmadapter import files
 from mmadapter.errors import UserError
-from mmadapter.files import Paced, sole_writer, write_text, write_whole
+from mmadapter.files import Paced, check_room, sole_writer, write_text, write_whole
 
 
 @contextmanager
@@ -51,6 +51,15 @@ def read_only():
             os.seteuid(65534)
         yield Path(folder)
         os.seteuid(user)
+
+
+def test_room_is_that_of_the_disk_on_which_a_folder_will_be(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("shutil.disk_usage", lambda disk: asked.append(disk) or type("Usage", (), {"free": 2 * 10**9}))
+    check_room(tmp_path / "not" / "yet", 2 * 10**9, "these")
+    assert asked == [tmp_path]
+    with pytest.raises(UserError, match=r"not/yet: these take 2\.10 GB, 2\.00 GB are free"):
+        check_room(tmp_path / "not" / "yet", 21 * 10**8, "these")
 
 
 def test_a_read_only_folder(read_only):

@@ -11,10 +11,11 @@ from transformers import LlamaConfig
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.backbone import LanguageModel, load_llm, read_config
 from mmadapter.cli.train import main
-from mmadapter.config import PRESETS, RunConfig
+from mmadapter.config import PRESET_NEEDS, PRESETS, RunConfig
 from mmadapter.errors import UserError
 from mmadapter.memory import (
     ANSWER_TOKENS,
+    LIBRARIES,
     Memory,
     check_memory,
     kept_by_a_layer,
@@ -30,6 +31,15 @@ from tests.tiny import FEATURE_SIZES, FixedTower, byte_tokenizer
 CPU = torch.device("cpu")
 LLAMA_7B = LlamaConfig(
     hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
+)
+SMOLLM2 = LlamaConfig(
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    vocab_size=49152,
+    tie_word_embeddings=True,
 )
 PAPER = PRESETS["paper"]
 
@@ -71,6 +81,39 @@ def test_quantised_weights_are_as_large_as_counted(quantise, tmp_path):
     assert weight_bytes(skeleton(config), torch.float32, quantise) == pytest.approx(held, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("tiny", {}),
+        *(
+            ("small", {"dtype": dtype, "checkpointing": less})
+            for dtype in ("float32", "bfloat16")
+            for less in (False, True)
+        ),
+        ("paper", {}),
+        ("paper", {"checkpointing": True}),
+        ("paper", {"checkpointing": True, "quantise": "4bit"}),
+    ],
+)
+def test_what_presets_are_said_to_need(preset, changes):
+    written = {"tiny": None, "small": SMOLLM2, "paper": LLAMA_7B}[preset] or read_config("tiny-llama")
+    memory = training_memory(RunConfig(**{**vars(PRESETS[preset]), **changes}), written, CPU)
+    assert f"{memory.total / 1e9:.1f} GB" in PRESET_NEEDS[preset]
+
+
+def test_offloaded_layers_take_main_memory_and_the_gpu_a_few_of_them(monkeypatch):
+    """Of 32 layers at 405 MB: three, the keys' and values' matrices of 30, words and head."""
+    config = RunConfig(**{**vars(PAPER), "offload": True, "checkpointing": True})
+    layer, matrix, words = 2 * (4 * 4096**2 + 3 * 4096 * 11008), 2 * 4096**2, 2 * 2 * 32000 * 4096
+    expected = 3 * layer + 30 * 2 * matrix + words
+    assert training_memory(config, LLAMA_7B, torch.device("cuda")).weights == pytest.approx(expected, rel=1e-3)
+    assert training_memory(config, LLAMA_7B, CPU).weights == 2 * 6_738_415_616
+    monkeypatch.setattr("mmadapter.memory.read_config", lambda name: LLAMA_7B)
+    monkeypatch.setattr("mmadapter.memory.free_memory", lambda device: int({"cuda": 8e9, "cpu": 9e9}[device.type]))
+    with pytest.raises(UserError, match=r"--offload: --llm huggyllama/llama-7b has 13.5 GB, main memory 9.0 GB free"):
+        check_memory(config, torch.device("cuda"))
+
+
 def peak(run) -> int:
     """Bytes allocated at once, at most, while `run` runs; what was there before is not counted."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
@@ -86,7 +129,7 @@ def peak(run) -> int:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", ["llama", "mistral with a window", "gemma2", "qwen3"])
 def test_the_estimate_is_close_to_the_measured_peak(family, checkpointing):
-    """Of a training step of full rows with images: at most a seventh less, at most a quarter more."""
+    """Of a training step of full rows with images: never below it."""
     rows, length, depth = 16, 64, 8
     written = copy.deepcopy(CONFIGS[family])
     written.num_hidden_layers = depth
@@ -107,7 +150,7 @@ def test_the_estimate_is_close_to_the_measured_peak(family, checkpointing):
 
     step()
     measured = peak(step)
-    assert measured / 1.15 <= estimate.activations + estimate.logits <= measured * 1.25
+    assert measured <= estimate.total - estimate.weights - LIBRARIES <= measured * 1.45
 
 
 def test_recomputation_gives_the_same_gradients():
@@ -164,7 +207,7 @@ def test_what_fits_is_let_through(hub, monkeypatch):
     config = RunConfig(**{**vars(PAPER), "llm": "org/llama-7b"})
     memory = check_memory(config, CPU)
     assert isinstance(memory, Memory)
-    assert memory.total == memory.weights + memory.activations + memory.logits
+    assert memory.total > memory.weights + memory.activations + memory.logits
     assert read_config("org/llama-7b").hidden_size == 4096
 
 

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.cli.common import command_parser, parse, run_command, wants_debug
-from mmadapter.config import InputFormat, Recipe, RunConfig, preset_config
+from mmadapter.config import PRESET_NEEDS, PRESETS, InputFormat, Recipe, RunConfig, preset_config
 from mmadapter.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def _train(argv: Sequence[str] | None) -> int:
     from mmadapter.settings import CONFIG_FILE, config_yaml
 
     if args.print_config:
+        if config.llm == PRESETS[config.preset].llm:
+            print(f"# {config.preset}, as it stands: {PRESET_NEEDS[config.preset]}")
         print(config_yaml(config), end="")
         return 0
     from mmadapter.evaluation.grid import Grid, dress

@@ -24,6 +24,7 @@ from mmadapter.evaluation.predictions import run_settings
 from mmadapter.features import question_images
 from mmadapter.files import sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
+from mmadapter.offloading import offload
 from mmadapter.processes import is_first
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scienceqa.records import OnError
@@ -51,7 +52,8 @@ def load_variant(folder: Path) -> MultimodalAdapter:
         be_deterministic()
     device = resolve_device(settings["device"])
     dtype, several = resolve_dtype(settings["dtype"], device), PartialState(cpu=device.type == "cpu").num_processes > 1
-    llm = _language_model(settings["llm"], device, dtype, settings["quantise"], settings["shard"] and several)
+    sharded, offloaded = settings["shard"] and several, settings["offload"]
+    llm = _language_model(settings["llm"], device, dtype, settings["quantise"], sharded, offloaded)
     tower = None
     if settings["variant"] != "text":
         tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
@@ -75,11 +77,18 @@ def load_run_or_adapter(path: Path) -> MultimodalAdapter:
 
 @lru_cache(maxsize=1)
 def _language_model(
-    name: str, device: torch.device, dtype: torch.dtype, quantise: Quantise = "none", sharded: bool = False
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantise: Quantise = "none",
+    sharded: bool = False,
+    offloaded: bool = False,
 ) -> LanguageModel:
-    llm = load_llm(name, device="cpu" if sharded else device, dtype=dtype, quantise=quantise)
+    llm = load_llm(name, device="cpu" if sharded or offloaded else device, dtype=dtype, quantise=quantise)
     if sharded:
         shard(llm, device)
+    if offloaded:
+        offload(llm, device)
     return llm
 
 

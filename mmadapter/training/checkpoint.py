@@ -73,6 +73,12 @@ def save_checkpoint(
     save_tensors(folder / FILE, tensors, about, previous=folder / PREVIOUS)
 
 
+def checkpoint_bytes(adapter: nn.Module) -> int:
+    """What a training writes at most: the last checkpoint, the one before it and the one that is being written, each
+    with the adapter, the best epoch's and two moments, and the adapter itself."""
+    return (3 * 4 + 1) * sum(tensor.nbytes for tensor in adapter.state_dict().values())
+
+
 def load_checkpoint(
     folder: Path, adapter: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:

@@ -35,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmadapter.errors import UserError
-from mmadapter.files import Paced, sole_writer
+from mmadapter.files import Paced, check_room, sole_writer
 from mmadapter.tensors import Damaged, load_tensors, save_tensors
 from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.towers import ImageTower
@@ -127,7 +127,7 @@ class FeatureStore:
         keys: list[bytes | None] = []  # None: the image cannot be read
         errors: dict[int, UserError] = {}
         batch: list[tuple[bytes, Tensor]] = []
-        with contextlib.closing(_threaded(self._preparation(), images)) as prepared, _Shard(self) as shard:
+        with contextlib.closing(_threaded(self._preparation(), images)) as prepared, _Shard(self, len(images)) as shard:
             for index, (key, pixels, error) in enumerate(prepared):
                 if error is not None:
                     if on_error == "stop":
@@ -186,8 +186,13 @@ class FeatureStore:
 class _Shard:
     """What one call encodes: from its first new image to its end no other run encodes for this tower."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore, most: int) -> None:
+        """
+        Args:
+            most: images that may be encoded.
+        """
         self._store = store
+        self._bytes = most * (KEY_BYTES + sum(store.tower.feature_sizes) * torch.float32.itemsize)
         self._path = store.folder / f"{uuid.uuid4().hex}.safetensors"
         self._keys: list[bytes] = []
         self._written = 0
@@ -212,6 +217,7 @@ class _Shard:
         if not self._is_alone:
             self._alone.enter_context(sole_writer(store.folder, wait=waiting))
             self._is_alone = True
+            check_room(store.folder, self._bytes, "the image features")
             store._read()
             for part in store.folder.glob("*.part"):
                 part.unlink()  # of a killed process: nobody writes now

@@ -179,6 +179,14 @@ def test_wrong_arguments(data, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_disk_without_room_for_the_run_is_told_before_it_begins(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    assert main(["--data-dir", str(data), "--output-dir", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.endswith("run: its checkpoints take 0.04 GB, 0.00 GB are free")
+    assert not (tmp_path / "run").exists()
+
+
 def test_print_config_is_complete_and_reads_back(tmp_path, capsys):
     assert main(["--preset", "paper", "--print-config"]) == 0
     file = tmp_path / "paper.yaml"

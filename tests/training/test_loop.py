@@ -17,7 +17,7 @@ from mmadapter.features import QuestionImages
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.training import loop
-from mmadapter.training.checkpoint import FILE, PREVIOUS
+from mmadapter.training.checkpoint import FILE, PREVIOUS, checkpoint_bytes
 from mmadapter.training.loop import Interrupted, learning_rate, train, validate
 from tests.tiny import FEATURE_SIZES, tiny_model
 
@@ -84,6 +84,8 @@ def test_the_loss_falls_and_the_log_tells(tmp_path):
     loaded = MultimodalAdapter.from_pretrained(tmp_path, llm=model.llm, tower=model.tower)
     val_set = Encoder(model.llm, model.form)(DATA["val"])
     assert validate(loaded, IMAGES, val_set) == (pytest.approx(best.val_loss), best.val_accuracy)
+    written = sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
+    assert 0.6 * checkpoint_bytes(model.adapter) < written < checkpoint_bytes(model.adapter)  # one more in its writing
 
 
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another():

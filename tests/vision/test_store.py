@@ -237,6 +237,15 @@ def test_a_store_that_cannot_be_written_is_named(folder, tmp_path):
         store(tmp_path / "store", folder)[0].features(pictures(2))
 
 
+def test_a_disk_without_room_is_told_before_the_first_is_encoded(folder, tmp_path, monkeypatch):
+    features, tower = store(tmp_path / "store", folder)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(UserError, match=r"the image features take 0\.00 GB, 0\.00 GB are free"):
+        features.features(pictures(40))
+    assert tower.encoded == 0
+    assert not list(features.folder.glob("*.safetensors"))
+
+
 def test_threads_end_with_the_call(folder, tmp_path):
     features, _ = store(tmp_path / "store", folder)
     before = threading.active_count()
