@@ -244,7 +244,7 @@ def preset_config(preset: str | None, dataset: DatasetName | None) -> RunConfig:
     if dataset in INSTRUCTIONS:
         config = replace(config, dataset=dataset, **INSTRUCTION_SETTINGS)
     if dataset == "demo-instructions" and config.preset == "tiny":  # found on its val split
-        config = replace(config, epochs=12, learning_rate=3e-2)
+        config = replace(config, epochs=16, learning_rate=6e-2, weight_decay=0.02)
     if dataset == "alpaca":
         epochs = 5 if config.preset == "paper" else config.epochs  # section 4.1
         return replace(config, split="val", epochs=epochs)

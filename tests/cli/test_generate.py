@@ -109,8 +109,8 @@ def test_the_embedded_instructions_are_followed_with_the_adapter_and_not_without
     assert train_main(["--dataset", "demo-instructions", "--output-dir", str(folder), "--quiet"]) == 0
     frozen, adapted = json.loads((folder / "table.json").read_text())
     assert frozen["exact"] <= 1
-    assert adapted["exact"] >= 75
-    assert min(adapted["by_topic"].values()) > 30
+    assert adapted["exact"] >= 80
+    assert min(adapted["by_topic"].values()) > 40
     capsys.readouterr()
     asked = ["--prompt", "What kind of sentence is this? Did Kate bake some bread in Hilo?"]
     assert main([str(folder), *asked]) == 0
