@@ -154,8 +154,7 @@ def _load_weights(
             module.support_avx512bf16_for_cpu = False
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
-    surplus = sorted(loading["unexpected_keys"])  # such as the layers beyond a depth that is too small
-    if surplus and path.suffix != ".gguf":  # which has tables of its own beside the weights
+    if surplus := sorted(loading["unexpected_keys"]):  # such as the layers beyond a depth that is too small
         raise UserError(
             f"--llm {name}: {len(surplus)} tensors of its weights are in no such model: {', '.join(surplus[:3])}\n"
             "  is the config.json beside them their own?"
@@ -252,10 +251,7 @@ def _compile(llm: LanguageModel) -> None:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise UserError("--compile: torch.compile needs a C++ compiler here, and found none") from error
-    # All layers share the compiled forms: with and without prompts, image, mask and gradient. Beyond 8, the default,
-    # further ones would not be compiled.
-    torch._dynamo.config.recompile_limit = 32
-    for layer in llm.layers:
+    for layer in llm.layers:  # one code for all of them, and for every length
         layer.compile(dynamic=True)
 
 
