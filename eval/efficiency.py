@@ -11,8 +11,8 @@ was trained before it was stopped lies in runs/efficiency/ and is not trained ag
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from multiprocessing import get_context
@@ -163,13 +163,21 @@ def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
     )
 
 
-def kept(settings: Settings, method: str, rate: float, seed: int) -> Trained:
-    """What one training came to: earlier, if it has a file in `KEPT`, else now."""
+def trainings(pool: Executor, settings: Settings, wanted: Iterable[tuple[str, float, int]]) -> list[Trained]:
+    """What trainings of a method, with a rate and a seed, came to: earlier, if one has a file in `KEPT`, else now."""
     limit = "" if settings.limit is None else f"-limit{settings.limit}"
-    file = KEPT / f"{method.replace(' ', '-')}-{rate:g}-seed{seed}-epochs{settings.epochs}{limit}.json"
-    if not file.is_file():
-        write_text(file, json.dumps(asdict(run(settings, method, rate, seed)), indent=1) + "\n")
-    return Trained(**json.loads(file.read_text(encoding="utf-8")))
+    files = {
+        (method, rate, seed): KEPT
+        / f"{method.replace(' ', '-')}-{rate:g}-seed{seed}-epochs{settings.epochs}{limit}.json"
+        for method, rate, seed in wanted
+    }
+    for task in [pool.submit(_keep, settings, file, *one) for one, file in files.items() if not file.is_file()]:
+        task.result()
+    return [Trained(**json.loads(file.read_text(encoding="utf-8"))) for file in files.values()]
+
+
+def _keep(settings: Settings, file: Path, method: str, rate: float, seed: int) -> None:
+    write_text(file, json.dumps(asdict(run(settings, method, rate, seed)), indent=1) + "\n")
 
 
 def counted() -> dict[str, int]:
@@ -204,11 +212,9 @@ def main(settings: Settings) -> None:
     load_dataset("demo")  # generated once, before several processes want it
     first, *others = settings.seeds
     with ProcessPoolExecutor(settings.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        tasks = [pool.submit(kept, settings, method, rate, first) for method, rates in RATES.items() for rate in rates]
-        done = [task.result() for task in tasks]
+        done = trainings(pool, settings, [(method, rate, first) for method, rates in RATES.items() for rate in rates])
         best = best_rates(done)
-        tasks = [pool.submit(kept, settings, method, rate, seed) for method, rate in best.items() for seed in others]
-        done += [task.result() for task in tasks]
+        done += trainings(pool, settings, [(method, rate, seed) for method, rate in best.items() for seed in others])
     record = {
         "settings": _plain(settings),
         "date": date.today().isoformat(),

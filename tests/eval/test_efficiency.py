@@ -1,12 +1,13 @@
 """Table 3: what is counted at LLaMA-7B's size, and that each method trains what it says and nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import pytest
 import torch
 
 from eval import efficiency
-from eval.efficiency import RATES, Settings, Trained, counted, kept, tuned_model
+from eval.efficiency import RATES, Settings, Trained, counted, trainings, tuned_model
 from eval.tables import efficiency_tables
 from mmadapter.config import Recipe
 from mmadapter.scienceqa.load import load_dataset
@@ -44,11 +45,14 @@ def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(efficiency, "run", run)
     monkeypatch.setattr(efficiency, "KEPT", tmp_path / "efficiency")
-    wanted = [(Settings(), "full fine-tuning", 1e-4, 0), (Settings(), "full fine-tuning", 1e-4, 1)]
-    wanted += [(Settings(epochs=1), "LoRA", 1e-3, 0), (Settings(limit=3), "LoRA", 1e-3, 0)]
-    first = [kept(*one) for one in wanted]
-    assert [kept(*one) for one in wanted] == first == [run(*one) for one in wanted]
-    assert len(asked) == 2 * len(wanted)  # those of the line above
+    wanted = [("full fine-tuning", 1e-4, 0), ("full fine-tuning", 1e-4, 1), ("LoRA", 1e-3, 0)]
+    with ThreadPoolExecutor(1) as pool:
+        first = trainings(pool, Settings(), wanted)
+        assert asked == [(3, *one) for one in wanted]
+        assert trainings(pool, Settings(jobs=7), wanted) == first
+        assert trainings(pool, Settings(epochs=1), wanted[:1]) == trainings(pool, Settings(limit=2), wanted[:1])
+    assert [(one.method, one.rate, one.seed) for one in first] == wanted
+    assert asked[3:] == [(1, *wanted[0]), (3, *wanted[0])]
 
 
 @pytest.mark.parametrize("method", RATES)
