@@ -104,6 +104,7 @@ def test_at_a_terminal_it_asks_until_ctrl_d(run):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_embedded_instructions_are_followed_with_the_adapter_and_not_without(tmp_path, capsys):
     folder = tmp_path / "run"
     assert train_main(["--dataset", "demo-instructions", "--output-dir", str(folder), "--quiet"]) == 0
