@@ -251,7 +251,10 @@ def _compile(llm: LanguageModel) -> None:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise UserError("--compile: torch.compile needs a C++ compiler here, and found none") from error
-    for layer in llm.layers:  # one code for all of them, and for every length
+    # All layers share the compiled forms: with and without prompts, image, mask and gradient. Beyond 8, the default,
+    # further ones would not be compiled.
+    torch._dynamo.config.recompile_limit = 32
+    for layer in llm.layers:
         layer.compile(dynamic=True)
 
 
