@@ -109,7 +109,7 @@ class Settings:
     @property
     def tag(self) -> str:
         """Of a result file's name."""
-        return f"{self.size}-vocabulary-{self.vocabulary}"
+        return f"{self.size}-vocabulary-{self.vocabulary}-layers-{self.adapter_layers}"
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was told."""
