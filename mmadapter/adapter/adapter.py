@@ -19,9 +19,6 @@ GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
 ATTENTIONS = ("zero-init", "rand-init")
 """The paper's, and the one that its Table 5 compares it with: prompts in the words' own softmax, and no gate."""
 
-LEAST_STD = 0.01
-"""Of a feature that tells images apart; each scale's mean square is 1. EfficientNet-Lite0's least one has 0.09."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
@@ -55,20 +52,11 @@ class Adaption(NamedTuple):
 
 
 class Projection(nn.Module):
-    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP.
-
-    A tower's features have a profile that all images share, up to half of what they are: `standardise` takes it away,
-    so that the MLP need not learn to. (The paper does not say how it normalises.)
-    """
-
-    mean: Float[Tensor, " F"]
-    std: Float[Tensor, " F"]
+    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP."""
 
     def __init__(self, feature_sizes: tuple[int, ...], hidden: int, hidden_size: int) -> None:
         super().__init__()
         self.feature_sizes = feature_sizes
-        self.register_buffer("mean", torch.zeros(sum(feature_sizes)))
-        self.register_buffer("std", torch.ones(sum(feature_sizes)))
         self.mlp = nn.Sequential(
             nn.Linear(sum(feature_sizes), hidden),
             nn.GELU(),
@@ -76,25 +64,8 @@ class Projection(nn.Module):
         )
 
     def forward(self, image_features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
-        return self.mlp((self.normalised(image_features) - self.mean) / self.std)
-
-    def normalised(self, image_features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
-        """Each scale of each image by its own mean and standard deviation."""
         scales = image_features.split(self.feature_sizes, dim=-1)
-        return torch.cat([layer_norm(scale, scale.shape[-1:]) for scale in scales], dim=-1)
-
-    def standardise(self, image_features: Float[Tensor, "N F"]) -> None:
-        """From now on every normalised feature is taken relative to its mean and standard deviation over these images,
-        those of the train split; a feature that is the same in all of them is left as large as it is.
-
-        Without images nothing changes.
-        """
-        if len(image_features) == 0:
-            return
-        values = self.normalised(image_features.to(self.mean)).double()
-        std, mean = torch.std_mean(values, dim=0, correction=0)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > LEAST_STD, std, 1.0))
+        return self.mlp(torch.cat([layer_norm(scale, scale.shape[-1:]) for scale in scales], dim=-1))
 
 
 class Adapter(nn.Module):

@@ -75,9 +75,6 @@ def train(
     val_set = encode(data["val"]) if "val" in data.splits else []
     if not train_set:
         raise UserError(f"{data.name}: the train split has no problems")
-    if images is not None and model.adapter.projection is not None:
-        features, has_image = images.of([question.pid for question in train_set])
-        model.adapter.projection.standardise(features[has_image])
 
     model.checkpointing = recipe.checkpointing
     accelerator = Accelerator(cpu=model.llm.model.device.type == "cpu")

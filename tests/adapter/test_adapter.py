@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.preprocessing import StandardScaler
 from torch import nn
-from torch.nn.functional import layer_norm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from mmadapter.adapter.adapter import Adapter, AdapterConfig, layer_scales
@@ -69,25 +67,6 @@ def test_image_token_is_eq_9_and_zero_without_an_image():
     torch.testing.assert_close(token[[0, 2]], expected[[0, 2]], rtol=0, atol=1e-4)  # layer_norm has an epsilon
 
 
-def test_features_are_standardised_over_the_training_images():
-    projection = Adapter(SMALL).projection
-    seen, other = torch.randn(2, 50, sum(FEATURE_SIZES)) * 3 + torch.randn(sum(FEATURE_SIZES))
-    projection.standardise(seen)
-
-    def normalised(features):
-        return torch.cat([layer_norm(part, part.shape[-1:]) for part in features.split(FEATURE_SIZES, dim=-1)], dim=-1)
-
-    expected = StandardScaler().fit(normalised(seen).double().numpy()).transform(normalised(other).double().numpy())
-    expected = projection.mlp(torch.tensor(expected, dtype=torch.float32))
-    torch.testing.assert_close(projection(other), expected, rtol=0, atol=1e-5)
-
-    before = projection(other)
-    projection.standardise(seen[:0])  # no images: nothing is known of them
-    assert torch.equal(projection(other), before)
-    projection.standardise(seen[:1])  # every feature is the same in all images: none is made large
-    assert torch.equal(projection.std, torch.ones(sum(FEATURE_SIZES)))
-
-
 def test_saved_and_loaded_is_the_same(tmp_path):
     adapter = Adapter(SMALL, seed=5)
     save_adapter(adapter, {"llm": "some", "input": {"answer": "letter"}}, tmp_path)
@@ -97,7 +76,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in adapter.state_dict().items())
     assert set(load_file(tmp_path / "adapter.safetensors")) == {
         "prompts", "gates", "projection.mlp.0.weight", "projection.mlp.0.bias",
-        "projection.mlp.2.weight", "projection.mlp.2.bias", "projection.mean", "projection.std",
+        "projection.mlp.2.weight", "projection.mlp.2.bias",
     }  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter.safetensors", "adapter_config.json"]
 

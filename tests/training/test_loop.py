@@ -136,12 +136,6 @@ def test_the_projection_learns_at_its_share_of_the_rate(text_only):
     }
 
 
-def test_features_are_taken_relative_to_those_of_the_train_split():
-    model = trained()
-    values = model.adapter.projection.normalised(IMAGES.features)  # all of them belong to the train split
-    torch.testing.assert_close(model.adapter.projection.mean, values.mean(dim=0))
-
-
 def test_accumulated_parts_make_the_step_of_the_whole_batch():
     whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "forward_tokens": 100}))
     for name, tensor in whole.adapter.state_dict().items():
