@@ -23,6 +23,7 @@ from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, images
 from mmadapter.activations import Activations, stored_activations
 from mmadapter.adapter.attention import ATTENTION_NAME
+from mmadapter.backbone import fuse
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded
 from mmadapter.model import MultimodalAdapter
@@ -76,8 +77,7 @@ def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequen
 def train_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
     """adapter without images, the frozen layers fused by torch.compile (`--compile`)"""
     fused = twin(model, ATTENTION_NAME)
-    for layer in fused.model.layers:
-        layer.compile(dynamic=True)
+    fuse(fused)
     return _train_ours(settings, adapted(settings, fused, text_only=True), asked, rate)
 
 

@@ -126,7 +126,7 @@ def load_llm(
             model = _load_weights(name, path, packing, device, dtype)
     llm = LanguageModel(model.requires_grad_(False).eval(), tokenizer, name)
     if compile_layers:
-        _compile(llm)
+        fuse(llm.model)
     return llm
 
 
@@ -242,8 +242,13 @@ def _check_family(name: str, kind: object, *, own_code: bool = False) -> None:
         )
 
 
-def _compile(llm: LanguageModel) -> None:
-    if llm.model.device.type == "cpu":
+def fuse(model: PreTrainedModel) -> None:
+    """Have torch.compile fuse the small operations of every decoder layer, at its first forwards.
+
+    Raises:
+        UserError: it needs a C++ compiler, and there is none.
+    """
+    if model.device.type == "cpu":
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
 
@@ -254,7 +259,7 @@ def _compile(llm: LanguageModel) -> None:
     # All layers share the compiled forms: with and without prompts, image, mask and gradient. Beyond 8, the default,
     # further ones would not be compiled.
     torch._dynamo.config.recompile_limit = 32
-    for layer in llm.layers:
+    for layer in model.get_decoder().layers:
         layer.compile(dynamic=True)
 
 
