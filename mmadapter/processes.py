@@ -7,6 +7,7 @@ forward of a sharded model (`sharding`) is one of all processes.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -43,3 +44,13 @@ def of_first(find: Callable[[], T]) -> T:
 
     found = [find() if PartialState().is_main_process else None]
     return broadcast_object_list(found)[0]
+
+
+def leave() -> None:
+    """Ends the exchange, once all work is done: a process that takes it along to its end may be aborted there, by gloo.
+
+    Not after an error: others may be in the midst of an exchange then, which this would wait for.
+    """
+    distributed = sys.modules.get("torch.distributed")  # a command without it has nothing to leave
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

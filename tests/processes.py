@@ -13,6 +13,7 @@ from mmadapter.evaluation import predict as predict_module
 from mmadapter.evaluation.predict import predict
 from mmadapter.features import question_images
 from mmadapter.model import MultimodalAdapter
+from mmadapter.processes import leave
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.sharding import shard
 from mmadapter.training.loop import train
@@ -70,6 +71,7 @@ def main(folder: Path) -> None:
         predict_colours(folder, folder / "gone-on", scoring)
     told = {"bytes": local_bytes(model.llm.model), "asked": len(asked), "tied": tied_is_the_same()}
     (folder / f"{PartialState().process_index}.json").write_text(json.dumps(told))
+    leave()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -32,9 +33,12 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory) -> Path:
-    """What both do: two processes in `two`, `sharded`, `gone-on`, one in `one`, `uneven`, `whole`."""
-    folder = tmp_path_factory.mktemp("processes")
+def work(tmp_path_factory) -> Iterator[Path]:
+    """What both do: two processes in `two`, `sharded`, `gone-on`, one in `one`, `uneven`, `whole`.
+
+    All on one thread each, for the number of threads decides the last bits."""
+    folder, threads = tmp_path_factory.mktemp("processes"), torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMADAPTER_CACHE", str(folder / "cache"))
         trained(folder / "one")
@@ -54,7 +58,8 @@ def work(tmp_path_factory) -> Path:
             answered(folder, folder / "gone-on", scoring, stop=batches - LEFT)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
         subprocess.run([*TORCHRUN, "-m", "tests.processes", folder], env=environment, check=True, timeout=250)
-    return folder
+    yield folder
+    torch.set_num_threads(threads)
 
 
 def answered(folder: Path, into: Path, scoring: Scoring, stop: int | None = None) -> int:
