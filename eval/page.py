@@ -42,14 +42,16 @@ def about(preset: str) -> str:
     versions = ", ".join(f"{name} {found}" for name, found in told["versions"].items())
     return (
         f"{STUDIES[preset].about}\n\n"
-        f"`{told['command']}`, {told['date']}, commit {told['commit']}: {len(results.runs)} runs, {hours:.1f} hours of "
-        f"training, summed over runs, two of which share the machine ({told['machine']['processor']}, "
-        f"{told['machine']['logical cores']} cores{_gpu(told)}). {versions}."
+        f"`{told['command']}`, {_made(told)}: {len(results.runs)} runs, {hours:.1f} hours of "
+        f"training, summed over runs, two of which share the machine. {versions}."
     )
 
 
-def _gpu(told: dict) -> str:
-    return f", {gpu}" if (gpu := told["machine"].get("GPU")) else ""
+def _made(about: dict) -> str:
+    """When, of which commit and on which machine."""
+    machine = about["machine"]
+    gpu = f", {machine['GPU']}" if machine.get("GPU") else ""
+    return f"{about['date']}, commit {about['commit']}, {machine['processor']}, {machine['logical cores']} cores{gpu}"
 
 
 def verdicts(preset: str) -> str:
@@ -84,4 +86,5 @@ def efficiency() -> str:
     path = RESULTS / "efficiency.json"
     if not path.is_file():
         return "*Not run yet: `python -m eval.efficiency`.*"
-    return efficiency_tables(json.loads(path.read_text(encoding="utf-8")))
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return f"`python -m eval.efficiency`, {_made(record)}.\n\n{efficiency_tables(record)}"

@@ -5,6 +5,7 @@ The embedded tiny LLaMA, folders, GGUF files and hub ids all come through `load_
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -196,9 +197,15 @@ def load_skeleton(name: str) -> LanguageModel:
     path = _located(name, weights=False)
     with redirect_stderr(StringIO()):
         config, tokenizer = _config(name, path), load_tokenizer(name, path)
-        with told(f"--llm {name}"), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME)
+        with told(f"--llm {name}"):
+            model = skeleton(config)
     return LanguageModel(model.requires_grad_(False).eval(), tokenizer, name)
+
+
+def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without its numbers, in seconds at any size."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=ATTENTION_NAME)
 
 
 def _source(path: Path) -> dict[str, str]:

@@ -151,15 +151,16 @@ class RunConfig(InputFormat, Recipe):
                 that do not go together.
         """
         super().__post_init__()
-        whole = {
-            "store_activations": self.store_activations,
-            "compile": self.compile,
-            "quantise": self.quantise != "none",
-            "offload": self.offload,
+        held = {  # where the frozen model lies, and what needs it whole in one place
+            "--shard": self.shard,
+            "--offload": self.offload,
+            "--compile": self.compile,
+            "--store-activations": self.store_activations,
+            "--quantise": self.quantise != "none",
         }
-        if self.shard and any(whole.values()):
-            flags = ", ".join("--" + name.replace("_", "-") for name, asked in whole.items() if asked)
-            raise UserError(f"--shard: does not go with {flags}: a process has no whole language model")
+        first, *others = [flag for flag, given in held.items() if given] or [""]
+        if first in ("--shard", "--offload") and others:
+            raise UserError(f"{first}: does not go with {', '.join(others)}")
         told = {name: getattr(self, name) for name in INSTRUCTION_SETTINGS}
         if self.dataset in INSTRUCTIONS and told != INSTRUCTION_SETTINGS:
             hint = "leave out --variant, --answer and --scoring"
@@ -168,8 +169,6 @@ class RunConfig(InputFormat, Recipe):
             raise UserError(f"{self.dataset}: questions are not instructions: choose --answer letter or text")
         if self.offload and not self.checkpointing:
             raise UserError("--offload: needs --checkpointing: else the backward pass keeps the layers on the GPU")
-        if self.offload and (self.compile or self.store_activations or self.quantise != "none"):
-            raise UserError("--offload: does not go with --compile, --store-activations or --quantise")
 
     @property
     def folder(self) -> Path:

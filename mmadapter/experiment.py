@@ -20,7 +20,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from mmadapter.backbone import LanguageModel, be_deterministic, load_llm, resolve_device, resolve_dtype
+from mmadapter.backbone import LanguageModel, be_deterministic, resolve_device, resolve_dtype
 from mmadapter.card import model_card
 from mmadapter.config import INSTRUCTIONS, InputFormat, Recipe, RunConfig, Variant, adapted_layers
 from mmadapter.encoding import Encoder
@@ -35,13 +35,13 @@ from mmadapter.evaluation.responses import followed, followed_grid
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import check_room, sole_writer, write_text
+from mmadapter.frozen import load_frozen
 from mmadapter.memory import check_memory
 from mmadapter.model import MultimodalAdapter
-from mmadapter.offloading import offload
 from mmadapter.scienceqa.load import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE, config_yaml, differences
-from mmadapter.sharding import check_processes, shard
+from mmadapter.sharding import check_processes
 from mmadapter.training.checkpoint import checkpoint_bytes
 from mmadapter.training.log import EpochRecord
 from mmadapter.training.loop import train, validate
@@ -79,13 +79,15 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data = data.first(config.train_limit, "train")
     data[config.split]  # an unknown split is told before hours are spent
-    dtype = resolve_dtype(config.dtype, device)
-    held = "cpu" if config.shard or config.offload else device
-    llm = load_llm(config.llm, device=held, dtype=dtype, quantise=config.quantise, compile_layers=config.compile)
-    if config.shard:
-        shard(llm, device)
-    if config.offload:
-        offload(llm, device)
+    llm = load_frozen(
+        config.llm,
+        device,
+        resolve_dtype(config.dtype, device),
+        quantise=config.quantise,
+        compile_layers=config.compile,
+        sharded=config.shard,
+        offloaded=config.offload,
+    )
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
     models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}

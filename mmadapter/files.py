@@ -66,6 +66,11 @@ def told_write_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written: {reason}\n  what was there before is kept") from error
 
 
+def free_room(folder: Path) -> int:
+    """Bytes free on the disk on which a folder is, or will be."""
+    return shutil.disk_usage(next(each for each in (folder, *folder.absolute().parents) if each.is_dir())).free
+
+
 def check_room(folder: Path, needed: int, what: str) -> None:
     """Before hours of work whose result would not fit.
 
@@ -76,8 +81,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     Raises:
         UserError: its disk has less room.
     """
-    disk = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path("/"))
-    if (room := shutil.disk_usage(disk).free) < needed:
+    if (room := free_room(folder)) < needed:
         raise UserError(f"{folder}: {what} take {needed / 1e9:.2f} GB, {room / 1e9:.2f} GB are free")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from mmadapter.errors import UserError
+from mmadapter.files import free_room
 from mmadapter.untrusted import read_json_object
 
 
@@ -89,10 +89,9 @@ def _check_room(name: str, files: Sequence, cache: Path) -> None:
         UserError: the cache's disk has less room than what is left to download.
     """
     missing = sum(file.file_size for file in files if file.will_download)
-    disk = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if missing > (free := shutil.disk_usage(disk).free):
+    if missing > (free := free_room(cache)):
         raise UserError(
-            f"{name}: {missing / 1e9:.1f} GB to download, but {disk} has room for {free / 1e9:.1f} GB\n"
+            f"{name}: {missing / 1e9:.1f} GB to download, but {cache} has room for {free / 1e9:.1f} GB\n"
             "  free some, or set HF_HOME to a folder on a larger disk"
         )
 

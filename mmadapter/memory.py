@@ -32,7 +32,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from mmadapter.adapter.attention import ATTENTION_NAME, attach, project_prompts
-from mmadapter.backbone import Quantise, read_config, resolve_dtype
+from mmadapter.backbone import Quantise, read_config, resolve_dtype, skeleton
 from mmadapter.config import INSTRUCTIONS, PRESETS, RunConfig, adapted_layers
 from mmadapter.errors import UserError
 
@@ -118,12 +118,6 @@ def training_memory(config: RunConfig, llm: PreTrainedConfig, device: torch.devi
         # there are the last layer, one that is computed again, and one on its way
         weights += (3 - llm.num_hidden_layers) * _matrix_bytes(top, dtype) + layers * waiting
     return Memory(weights, activations, logits)
-
-
-def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model without its numbers, in seconds at any size."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=ATTENTION_NAME)
 
 
 def weight_bytes(model: PreTrainedModel, dtype: torch.dtype, quantise: Quantise = "none") -> int:

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -66,10 +67,10 @@ def write_backbones(folder: Path) -> tuple[Path, Path]:
     return llm, clip
 
 
-def colour_run(folder: Path) -> Path:
-    """Both variants trained on the colours for seconds; the multimodal one learns to see them."""
+def colour_config(folder: Path, epochs: int) -> RunConfig:
+    """Settings of a run on the colours, whose data and backbones are written into `folder`."""
     llm, clip = write_backbones(folder)
-    config = RunConfig(
+    return RunConfig(
         dataset="scienceqa",
         data_dir=(write_colours(folder / "data"),),
         llm=str(llm),
@@ -80,13 +81,16 @@ def colour_run(folder: Path) -> Path:
         projection_hidden=16,
         prompt_std=0.3,
         answer="text",  # a frozen model without any skill binds no option to its letter
-        epochs=24,
+        epochs=epochs,
         batch_size=12,
         learning_rate=0.1,
         warmup_epochs=1.0,
         device="cpu",
         dtype="float32",
-        output_dir=folder / "run",
     )
-    run_experiment(config, quiet=True)
+
+
+def colour_run(folder: Path) -> Path:
+    """Both variants trained on the colours for seconds; the multimodal one learns to see them."""
+    run_experiment(replace(colour_config(folder, epochs=24), output_dir=folder / "run"), quiet=True)
     return folder / "run"

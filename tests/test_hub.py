@@ -109,7 +109,7 @@ def test_without_a_network(tmp_path):
 
 def test_a_disk_with_too_little_room_is_told_before_the_download(hub, monkeypatch):
     hub.put("org/model", {"config.json": b"{}", "model.safetensors": b"1" * 1000})
-    monkeypatch.setattr("mmadapter.hub.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1001}))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1001}))
     with pytest.raises(UserError, match=r"^org/model: 0.0 GB to download, but .* has room for 0.0 GB\n.*HF_HOME"):
         hub_folder("org/model", ["config.json"], FORMS)
     assert not [request for request in hub.requests if request.startswith("GET /org")]

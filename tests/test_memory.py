@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig
 
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import LanguageModel, load_llm, read_config
+from mmadapter.backbone import LanguageModel, load_llm, read_config, skeleton
 from mmadapter.cli.train import main
 from mmadapter.config import PRESET_NEEDS, PRESETS, RunConfig
 from mmadapter.errors import UserError
@@ -19,7 +19,6 @@ from mmadapter.memory import (
     Memory,
     check_memory,
     kept_by_a_layer,
-    skeleton,
     training_memory,
     weight_bytes,
 )

@@ -11,11 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-import torch
 from accelerate import PartialState
 
 from mmadapter.adapter.weights import load_adapter
-from mmadapter.backbone import LanguageModel, Quantise, be_deterministic, load_llm, resolve_device, resolve_dtype
+from mmadapter.backbone import be_deterministic, resolve_device, resolve_dtype
 from mmadapter.config import Scoring
 from mmadapter.errors import UserError
 from mmadapter.evaluation.conditions import control_answers
@@ -23,13 +22,12 @@ from mmadapter.evaluation.predict import predict
 from mmadapter.evaluation.predictions import run_settings
 from mmadapter.features import question_images
 from mmadapter.files import sole_writer, write_whole
+from mmadapter.frozen import load_frozen
 from mmadapter.model import MultimodalAdapter
-from mmadapter.offloading import offload
 from mmadapter.processes import is_first
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scienceqa.records import OnError
 from mmadapter.settings import CONFIG_FILE
-from mmadapter.sharding import shard
 from mmadapter.vision.towers import load_tower
 
 
@@ -53,7 +51,9 @@ def load_variant(folder: Path) -> MultimodalAdapter:
     device = resolve_device(settings["device"])
     dtype, several = resolve_dtype(settings["dtype"], device), PartialState(cpu=device.type == "cpu").num_processes > 1
     sharded, offloaded = settings["shard"] and several, settings["offload"]
-    llm = _language_model(settings["llm"], device, dtype, settings["quantise"], sharded, offloaded)
+    llm = _language_model(
+        settings["llm"], device, dtype, quantise=settings["quantise"], sharded=sharded, offloaded=offloaded
+    )
     tower = None
     if settings["variant"] != "text":
         tower = load_tower(settings["clip"], scales=settings["scales"], device=device)
@@ -75,21 +75,7 @@ def load_run_or_adapter(path: Path) -> MultimodalAdapter:
     return MultimodalAdapter.from_pretrained(folder, llm=llm)
 
 
-@lru_cache(maxsize=1)
-def _language_model(
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantise: Quantise = "none",
-    sharded: bool = False,
-    offloaded: bool = False,
-) -> LanguageModel:
-    llm = load_llm(name, device="cpu" if sharded or offloaded else device, dtype=dtype, quantise=quantise)
-    if sharded:
-        shard(llm, device)
-    if offloaded:
-        offload(llm, device)
-    return llm
+_language_model = lru_cache(maxsize=1)(load_frozen)
 
 
 def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: OnError, quiet: bool) -> None:

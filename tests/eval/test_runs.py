@@ -11,7 +11,7 @@ from eval.runs import finished, read_questions, read_runs, run_key, run_name, tr
 from eval.study import STUDIES, Study
 from eval.tables import TABLES, keys_of
 from mmadapter.config import RunConfig
-from tests.runs import write_backbones, write_colours
+from tests.runs import colour_config
 
 COMPARED = (main_result.RECIPE, attention.RECIPE)
 
@@ -48,26 +48,7 @@ def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Study:
-    folder = tmp_path_factory.mktemp("colours")
-    llm, clip = write_backbones(folder)
-    base = RunConfig(
-        dataset="scienceqa",
-        data_dir=(write_colours(folder / "data"),),
-        llm=str(llm),
-        clip=str(clip),
-        adapter_len=3,
-        adapter_layers=3,
-        scales=2,
-        projection_hidden=16,
-        prompt_std=0.3,
-        answer="text",
-        epochs=2,
-        batch_size=12,
-        learning_rate=0.1,
-        warmup_epochs=1.0,
-        device="cpu",
-        dtype="float32",
-    )
+    base = colour_config(tmp_path_factory.mktemp("colours"), epochs=2)
     return replace(STUDIES["tiny"], base=base, full={}, seeds=(0, 1), layers=(1, 3))
 
 
