@@ -105,6 +105,9 @@ class RunConfig(InputFormat, Recipe):
     """M, depths of the image tower whose global features are used."""
     projection_hidden: int = 64
     """Width of the hidden layer of the projection."""
+    components: int | None = None
+    """Principal components of the training images' features that the projection reads, each of equal variance. Default:
+    the features themselves (the paper)."""
     prompt_std: float = 1.0
     """Standard deviation of the initial prompts."""
     prompt_unit: PromptUnit = "one"
@@ -206,6 +209,7 @@ PRESETS = {
         adapter_layers=30,
         scales=6,
         projection_hidden=256,
+        components=512,
         prompt_std=0.3,
         epochs=3,
         batch_size=16,

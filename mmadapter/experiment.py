@@ -155,6 +155,7 @@ def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> Multimoda
         adapter_len=config.adapter_len,
         adapter_layers=adapted_layers(config, len(llm.layers)),
         projection_hidden=config.projection_hidden,
+        components=config.components,
         prompt_std=config.prompt_std,
         prompt_unit=config.prompt_unit,
         attention=config.attention,

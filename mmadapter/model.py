@@ -131,6 +131,7 @@ class MultimodalAdapter(Adapted):
         adapter_layers: int = 30,
         scales: int = 4,
         projection_hidden: int = 64,
+        components: int | None = None,
         prompt_std: float = 1.0,
         prompt_unit: PromptUnit = "one",
         attention: AttentionKind = "zero-init",
@@ -143,9 +144,13 @@ class MultimodalAdapter(Adapted):
             llm: a loaded language model, or a name for `load_llm`.
             clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
+            components: see `Projection`; as many as the tower has features at most. Training begins by finding them.
             prompt_unit: "layer" takes prompt_std as a multiple of each layer's own scale (`layer_scales`).
             attention: "rand-init" is the ablation of the paper's Table 5.
             form: how problems become its input, kept with the adapter.
+
+        Raises:
+            UserError: as `load_llm` and `load_tower`; more adapter layers than the language model has.
         """
         llm = load_llm(llm) if isinstance(llm, str) else llm
         tower = load_tower(clip, scales=scales) if isinstance(clip, str) else clip
@@ -156,6 +161,7 @@ class MultimodalAdapter(Adapted):
             adapter_layers=adapter_layers,
             feature_sizes=tower.feature_sizes if tower is not None else (),
             projection_hidden=projection_hidden,
+            components=min(components, sum(tower.feature_sizes)) if tower is not None and components else None,
             attention=attention,
         )
         model = cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)

@@ -19,6 +19,12 @@ GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
 ATTENTIONS = ("zero-init", "rand-init")
 """The paper's, and the one that its Table 5 compares it with: prompts in the words' own softmax, and no gate."""
 
+RIDGE = 0.1
+"""Added to each component's variance before it is divided by its root, as a share of the features' mean variance: a
+component that varies less tells little but noise, and is not made as large as the others."""
+LEAST_VARIANCE = 1e-6
+"""Of a component, where all images are the same; each scale's mean square is 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
@@ -36,6 +42,8 @@ class AdapterConfig:
     """C_m of each image scale; empty for the text-only adapter."""
     projection_hidden: int = 64
     """Width of the projection's hidden layer. 67 gives the paper's 1.79 M on LLaMA-7B with four scales of 1024."""
+    components: int | None = None
+    """How many principal components of the training images' features the projection reads; None: the features."""
     gate_activation: str = "tanh"
     attention: str = "zero-init"
     """One of `ATTENTIONS`."""
@@ -52,20 +60,59 @@ class Adaption(NamedTuple):
 
 
 class Projection(nn.Module):
-    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP."""
+    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP.
 
-    def __init__(self, feature_sizes: tuple[int, ...], hidden: int, hidden_size: int) -> None:
+    With `components` the MLP reads whitened principal components of the normalised features, whose axes are those of
+    the training images (`whitening`) and do not train. What tells two maps apart may be a thousandth of the features'
+    variance, and an MLP needs many times the steps to read it there.
+    """
+
+    mean: Float[Tensor, " F"]
+    axes: Float[Tensor, "F components"]
+
+    def __init__(
+        self, feature_sizes: tuple[int, ...], hidden: int, hidden_size: int, components: int | None = None
+    ) -> None:
         super().__init__()
-        self.feature_sizes = feature_sizes
+        self.feature_sizes, self.components = feature_sizes, components
+        if components is not None:
+            self.register_buffer("mean", torch.zeros(sum(feature_sizes)))
+            self.register_buffer("axes", torch.zeros(sum(feature_sizes), components))
         self.mlp = nn.Sequential(
-            nn.Linear(sum(feature_sizes), hidden),
+            nn.Linear(components or sum(feature_sizes), hidden),
             nn.GELU(),
             nn.Linear(hidden, hidden_size),
         )
 
     def forward(self, image_features: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
+        values = self._normalised(image_features)
+        return self.mlp(values if self.components is None else (values - self.mean) @ self.axes)
+
+    def _normalised(self, image_features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
         scales = image_features.split(self.feature_sizes, dim=-1)
-        return self.mlp(torch.cat([layer_norm(scale, scale.shape[-1:]) for scale in scales], dim=-1))
+        return torch.cat([layer_norm(scale, scale.shape[-1:]) for scale in scales], dim=-1)
+
+    @property
+    def unfitted(self) -> bool:
+        """Whether it has components, but no axes for them yet: all images are the same to it."""
+        return self.components is not None and not self.axes.any()
+
+    def whitening(
+        self, image_features: Float[Tensor, "N F"]
+    ) -> tuple[Float[Tensor, " F"], Float[Tensor, "F components"]]:
+        """Mean and axes of these images: x -> (x - mean) V / sqrt(v + RIDGE mean(v)), with the variances v of the
+        normalised features along their principal directions V, the largest first."""
+        values = self._normalised(image_features.cpu()).double()
+        variances, directions = torch.linalg.eigh(values.T.cov(correction=0))
+        largest = directions.abs().argmax(dim=0, keepdim=True)
+        directions *= directions.gather(0, largest).sign()  # which way one points is anyone's choice
+        axes = directions * (variances + RIDGE * variances.mean()).clamp(min=LEAST_VARIANCE).rsqrt()
+        return values.mean(dim=0).float(), axes.flip(1)[:, : self.components].float()
+
+    def whiten(self, mean: Float[Tensor, " F"], axes: Float[Tensor, "F components"]) -> None:
+        """Take what `whitening` found."""
+        self.mean.copy_(mean)
+        self.axes.copy_(axes)
 
 
 class Adapter(nn.Module):
@@ -89,9 +136,9 @@ class Adapter(nn.Module):
             self.prompts = nn.Parameter(torch.randn(layers, length, width) * prompt_std)
             gated = config.attention == "zero-init"
             self.gates = nn.Parameter(torch.zeros(layers, config.num_heads)) if gated else None
-            self.projection = (
-                Projection(config.feature_sizes, config.projection_hidden, width) if config.feature_sizes else None
-            )
+            self.projection = None
+            if sizes := config.feature_sizes:
+                self.projection = Projection(sizes, config.projection_hidden, width, config.components)
 
     @property
     def text_only(self) -> bool:

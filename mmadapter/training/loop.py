@@ -23,7 +23,7 @@ from mmadapter.errors import UserError
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import Paced
 from mmadapter.model import MultimodalAdapter
-from mmadapter.processes import in_step
+from mmadapter.processes import in_step, of_first
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scoring import adaption_of, answer_loss, length_batches, target_and_option_log_likelihoods
@@ -88,6 +88,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         if resume and (found := load_checkpoint(folder, model.adapter, optimizer)):
             progress, best = found
+    _whiten(model, images, train_set)
     writer = accelerator.is_main_process
     log = TrainingLog(folder if writer else None, progress.step, progress.epoch, tensorboard=tensorboard)
 
@@ -149,6 +150,16 @@ def train(
     if folder is not None and writer:
         model.save_pretrained(folder)
     return log.epochs
+
+
+def _whiten(model: MultimodalAdapter, images: QuestionImages | None, train_set: Sequence[Encoded]) -> None:
+    """Fit the projection to the training images, once; all processes take the first one's axes."""
+    projection = model.adapter.projection
+    if images is None or projection is None or not projection.unfitted:
+        return
+    features, has_image = images.of([question.pid for question in train_set])
+    if has_image.any():
+        projection.whiten(*of_first(lambda: projection.whitening(features[has_image])))
 
 
 def _parameter_groups(model: MultimodalAdapter, recipe: Recipe) -> list[dict]:

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig, layer_scales
+from mmadapter.adapter.adapter import RIDGE, Adapter, AdapterConfig, Projection, layer_scales
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.config import PRESETS
 from mmadapter.errors import UserError
@@ -65,6 +67,51 @@ def test_image_token_is_eq_9_and_zero_without_an_image():
     hidden = torch.nn.functional.gelu(torch.cat(scales, dim=-1) @ first.weight.T + first.bias)
     expected = hidden @ second.weight.T + second.bias
     torch.testing.assert_close(token[[0, 2]], expected[[0, 2]], rtol=0, atol=1e-4)  # layer_norm has an epsilon
+
+
+def normalised(features: Tensor) -> Tensor:
+    return torch.cat([layer_norm(part, part.shape[-1:]) for part in features.split(FEATURE_SIZES, dim=-1)], dim=-1)
+
+
+def test_components_are_principal_and_whitened():
+    """Of these images: on others a component is what it is on these."""
+    projection = Projection(FEATURE_SIZES, 13, 48, components=7)
+    assert projection.unfitted
+    seen, other = torch.randn(2, 50, sum(FEATURE_SIZES)) * torch.linspace(0.1, 9, sum(FEATURE_SIZES))
+    projection.whiten(*projection.whitening(seen))
+    assert not projection.unfitted
+
+    pca = PCA(n_components=7, svd_solver="full").fit(normalised(seen.double()))
+    ridge = RIDGE * normalised(seen.double()).var(dim=0, correction=0).mean().item()
+    expected = torch.tensor(
+        pca.transform(normalised(other.double())) / (pca.explained_variance_ * 49 / 50 + ridge) ** 0.5
+    )
+    flipped = (torch.tensor(pca.components_.T) * projection.axes).sum(0).sign()
+    expected = projection.mlp((expected * flipped).float())
+    torch.testing.assert_close(projection(other), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_fewer_images_than_components(images):
+    projection = Projection(FEATURE_SIZES, 13, 48, components=sum(FEATURE_SIZES))
+    seen = torch.randn(images, sum(FEATURE_SIZES))
+    projection.whiten(*projection.whitening(seen))
+    assert projection(torch.randn(3, sum(FEATURE_SIZES))).isfinite().all()
+    values = (normalised(seen) - projection.mean) @ projection.axes
+    assert values.square().mean(dim=0).max() <= 1.001
+
+
+def test_an_adapter_with_components_is_saved_and_one_from_before_them_read(tmp_path):
+    adapter = Adapter(replace(SMALL, components=4))
+    adapter.projection.whiten(*adapter.projection.whitening(torch.randn(9, sum(FEATURE_SIZES))))
+    save_adapter(adapter, {}, tmp_path)
+    assert torch.equal(load_adapter(tmp_path)[0].projection.axes, adapter.projection.axes)
+    save_adapter(Adapter(SMALL), {}, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    before = json.loads(path.read_text())
+    del before["components"]
+    path.write_text(json.dumps(before))
+    assert load_adapter(tmp_path)[0].config == SMALL
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):

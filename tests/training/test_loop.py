@@ -136,6 +136,20 @@ def test_the_projection_learns_at_its_share_of_the_rate(text_only):
     }
 
 
+def test_components_are_those_of_the_train_split_and_stay(tmp_path):
+    model = tiny_model(components=4)
+    train(model, DATA, RECIPE, images=IMAGES, folder=tmp_path, quiet=True)
+    mean, axes = model.adapter.projection.whitening(IMAGES.features)  # all of them belong to the train split
+    assert torch.equal(model.adapter.projection.axes, axes)
+    assert torch.equal(model.adapter.projection.mean, mean)
+    assert torch.equal(
+        MultimodalAdapter.from_pretrained(tmp_path, llm=model.llm, tower=model.tower).adapter.projection.axes, axes
+    )
+    other = replace(IMAGES, features=IMAGES.features * torch.linspace(0, 1, IMAGES.features.shape[1]))
+    train(model, DATA, RECIPE, images=other, quiet=True)
+    assert torch.equal(model.adapter.projection.axes, axes)
+
+
 def test_accumulated_parts_make_the_step_of_the_whole_batch():
     whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "forward_tokens": 100}))
     for name, tensor in whole.adapter.state_dict().items():
