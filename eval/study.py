@@ -29,6 +29,8 @@ class Study:
     """K, ascending, the base's among them."""
     scales: tuple[int, ...]
     """M, ascending; the last one is the base's."""
+    components: tuple[int | None, int | None]
+    """None, the features themselves, and a number of whitened components; one of both is the base's."""
     epochs: tuple[int, ...]
     """Ascending, the base's among them."""
     column: str
@@ -88,6 +90,7 @@ STUDIES = {
         layers=(1, 2, 3, 4),
         lengths=(1, 10, 30),
         scales=(1, 4),
+        components=(None, 128),
         epochs=(9, 18, 36),
         column="Avg",
         about="Generated data: the embedded demo, 3,000 training problems and 1,000 test questions, on the embedded "
@@ -100,6 +103,7 @@ STUDIES = {
         layers=(10, 20, 30),
         lengths=(1, 10, 30),
         scales=(1, 6),
+        components=(None, 512),
         epochs=(3, 6, 12),
         column="IMG",
         about="Real ScienceQA on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training "
@@ -112,6 +116,7 @@ STUDIES = {
         layers=(10, 20, 30),
         lengths=(1, 5, 10, 20),
         scales=(1, 4),
+        components=(None, 512),
         epochs=(15, 30, 60),
         column="Avg",
         about="Real ScienceQA on LLaMA-7B (32 layers) and CLIP ViT-L/14: the paper's own setting.",
