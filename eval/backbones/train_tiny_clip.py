@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -31,16 +30,16 @@ from typing import NamedTuple
 
 import open_clip
 import torch
+from contrastive import Batch, caption_tokens, clip_tokenizer, text_tower, trained
 from fresh import fresh_problems
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from open_clip import CLIP
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy
 from torchvision.transforms.functional import to_tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from mmadapter.demo import FAMILIES, DemoProblem, Family, demo_problems, draw
 from mmadapter.vision.towers import load_tower
@@ -53,10 +52,8 @@ GROUPS, GROUP = 3, 32
 """Families in a batch, and pictures of each."""
 SIDE = 64
 """Pixels."""
-CONTEXT = 40
-"""Tokens of a caption, at most."""
-STEPS, WARM_UP, PEAK = 2400, 50, 2e-3
-"""Steps in all and of the warm-up, and the learning rate after it, which a cosine takes to 0."""
+STEPS, PEAK = 2400, 2e-3
+"""Steps, and the peak of the learning rate."""
 PROBE_EVERY = 400
 
 PREPROCESSING = {
@@ -83,29 +80,8 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> dict:
     return {
         "embed_dim": 128,
         "vision_cfg": {"layers": [1, 1, 1, 1], "width": 20, "image_size": SIDE, "head_width": 32},
-        "text_cfg": {
-            "context_length": CONTEXT,
-            "vocab_size": len(tokenizer),
-            "hf_tokenizer_name": "tiny-clip",  # the folder's own: open_clip replaces the name by the folder
-            "width": 64,
-            "heads": 4,
-            "layers": 2,
-            "pool_type": "eos",
-            "eos_id": tokenizer.eos_token_id,
-            "pad_id": tokenizer.pad_token_id,
-        },
+        "text_cfg": text_tower(tokenizer),
     }
-
-
-def clip_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tiny LLaMA's tokenizer, closing each caption with an end token, which the text tower reads."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    bos, eos = tokenizer.bos_token, tokenizer.eos_token
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{bos} $A {eos}",
-        special_tokens=[(bos, tokenizer.bos_token_id), (eos, tokenizer.eos_token_id)],
-    )
-    return tokenizer
 
 
 def pixels(picture: Image.Image) -> UInt8[Tensor, "3 64 64"]:
@@ -119,11 +95,11 @@ def picture_pool(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) 
     stream = fresh_problems(Random(seed), [family])
     problems = [next(stream) for _ in range(POOL)]
     captions = [problem.caption for problem in problems]
-    tokens = tokenizer(captions, max_length=CONTEXT, padding="max_length", truncation=True, return_tensors="pt")
-    return Pool(torch.stack([pixels(draw(problem.scene)) for problem in problems]), captions, tokens.input_ids)
+    pictures = torch.stack([pixels(draw(problem.scene)) for problem in problems])
+    return Pool(pictures, captions, caption_tokens(tokenizer, captions))
 
 
-def batches(pools: dict[str, Pool]) -> Iterator[tuple[Float[Tensor, "B 3 64 64"], Int[Tensor, "B 40"], list[str]]]:
+def batches(pools: dict[str, Pool]) -> Iterator[Batch]:
     """Pictures, shifted by up to a pixel, and captions without end: `GROUP` of each of `GROUPS` families."""
     rng, order = Random(BATCH_SEED), torch.Generator().manual_seed(PICTURE_SEED)
     while True:
@@ -136,17 +112,6 @@ def batches(pools: dict[str, Pool]) -> Iterator[tuple[Float[Tensor, "B 3 64 64"]
             captions += [pool.captions[i] for i in chosen]
         right, down = rng.randint(-1, 1), rng.randint(-1, 1)
         yield torch.roll(torch.cat(images).float() / 127.5 - 1, (down, right), (2, 3)), torch.cat(tokens), captions
-
-
-def contrastive_loss(
-    image: Float[Tensor, "B C"], text: Float[Tensor, "B C"], scale: Tensor, captions: list[str]
-) -> Tensor:
-    """CLIP's symmetric loss, with equal captions sharing the target."""
-    logits = scale * image @ text.T
-    same = torch.tensor([[float(a == b) for a in captions] for b in captions])
-    targets = same / same.sum(dim=1, keepdim=True)
-    rows, columns = -(targets * log_softmax(logits, 1)).sum(1), -(targets * log_softmax(logits, 0)).sum(0)
-    return (rows.mean() + columns.mean()) / 2
 
 
 def save(model: CLIP, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -195,25 +160,10 @@ def probe_accuracy(folder: Path) -> dict[str, float]:
 
 def train(model: CLIP, tokenizer: PreTrainedTokenizerFast, pools: dict[str, Pool], folder: Path) -> None:
     """Train a model and save it; losses and probes on the way go to stderr."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98))
-    stream, start = batches(pools), time.monotonic()
-    for step in range(1, STEPS + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK * min(step / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / STEPS))
-        images, tokens, captions = next(stream)
-        image, text, scale = model(images, tokens)
-        loss = contrastive_loss(image, text, scale, captions)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        model.logit_scale.data.clamp_(0, math.log(100))
+    start = time.monotonic()
+    for step, loss in trained(model, batches(pools), STEPS, PEAK):
         if step % 50 == 0:
-            seconds = time.monotonic() - start
-            print(f"step {step} of {STEPS}, {seconds:.0f} s: loss {loss.item():.3f}", file=sys.stderr)
+            print(f"step {step} of {STEPS}, {time.monotonic() - start:.0f} s: loss {loss:.3f}", file=sys.stderr)
         if step % PROBE_EVERY == 0 or step == STEPS:
             save(model, tokenizer, folder)
             accuracy = probe_accuracy(folder)
