@@ -6,7 +6,7 @@ Everything that the tables, figures and sentences say is computed from it. It ho
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +48,9 @@ class Run:
     """Of training and validation."""
     correct: dict[str, str]
     """By split, a digit a question: 1 if it was answered right."""
+    controls: dict[str, str] = field(default_factory=dict)
+    """By condition of the image (`controls.CONDITIONS`), where its model was asked under it: a digit a test question,
+    0 where there is no image."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Results:
         """bool[S, Q]: which questions of a class each of some runs answered right."""
         member = self.questions[split].member(column)
         return np.stack([self._right[key, split][member] for key in keys])
+
+    def right_with(self, keys: list[str], condition: str) -> np.ndarray:
+        """bool[S, Q]: which test questions with an image each of some runs answered right under a condition."""
+        member = self.questions["test"].member("IMG")
+        return np.stack([_array(self.runs[key].controls[condition])[member] for key in keys])
 
     def write(self, path: Path) -> None:
         """As JSON, a line a run."""

@@ -24,6 +24,7 @@ from eval.results import Questions, Run
 from eval.study import Recipe, Study
 from mmadapter.config import RunConfig
 from mmadapter.evaluation.accuracy import question_classes
+from mmadapter.evaluation.controls import CONDITIONS, stored_controls
 from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.predictions import run_settings, stored_predictions
 from mmadapter.files import sole_writer
@@ -170,7 +171,22 @@ def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> 
         epochs=metrics["epochs"],
         seconds=_seconds(variant / LOG_FILE),
         correct=correct,
+        controls=_controls(variant, frames["test"]),
     )
+
+
+def _controls(variant: Path, questions: pd.DataFrame) -> dict[str, str]:
+    """Of each condition of the image in which `mmadapter-eval --controls` asked the model."""
+    file = stored_predictions(variant, "test")[variant.name]
+    records = stored_controls(file.with_name(file.name.replace("predictions", "controls", 1)), pd.read_parquet(file))
+    if records is None:
+        return {}
+    asked = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}
+    return {
+        name: _bits((given.reindex(questions.index) == questions["answer"]).fillna(False))
+        for name, given in asked.items()
+        if len(given)
+    }
 
 
 def _told(config: RunConfig) -> dict[str, Any]:

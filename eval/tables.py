@@ -13,6 +13,7 @@ from eval.results import Estimate, Results, estimate
 from eval.runs import run_key
 from eval.study import Arm, Claim, Recipe, Study
 from mmadapter.evaluation.accuracy import COLUMNS, published_rows
+from mmadapter.evaluation.controls import CONDITIONS, LABELS
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -87,7 +88,22 @@ def classes_table(recipe: Recipe, study: Study, results: Results) -> str:
         if not math.isnan(gain.mean):
             sides = [f"{accuracy_of(arm, study, results, 'test', name).mean:.2f}" for arm in (a, b)]
             rows.append([name, f"{gain.questions:,}", *sides, told(gain, signed=True)])
-    return markdown(["", "questions", a.label, b.label, "difference"], rows)
+    found = [markdown(["", "questions", a.label, b.label, "difference"], rows), *controls_tables(a, study, results)]
+    return "\n\n".join(found)
+
+
+def controls_tables(arm: Arm, study: Study, results: Results) -> list[str]:
+    """An arm's accuracy on questions with an image under each condition it was asked in; none if in none."""
+    keys = [key for key in keys_of(arm, study, results) if results.runs[key].controls]
+    if not keys:
+        return []
+    asked = {name: results.right_with(keys, name).astype(int) for name in CONDITIONS}
+    rows = [
+        [LABELS[name], told(estimate(right)), told(estimate(right - asked["true"]), signed=True)]
+        for name, right in asked.items()
+    ]
+    rows[0][-1] = ""
+    return [f"Does the {arm.label} adapter look? Test IMG:", markdown(["", "accuracy", "minus true image"], rows)]
 
 
 def sentence(claim: Claim, recipe: Recipe, study: Study, results: Results) -> str:
@@ -101,7 +117,19 @@ def sentence(claim: Claim, recipe: Recipe, study: Study, results: Results) -> st
     verdict = "Agrees" if gain.low > claim.least else "Disagrees" if gain.high < claim.least else "Cannot be told"
     found = f"{a.label} minus {b.label} on test {column}: {told(gain, signed=True)} points"
     over = f"{gain.seeds} seed{'s' if gain.seeds > 1 else ''}, {gain.questions:,} questions"
+    if gain.seeds == 1:
+        over += f"; McNemar's p {mcnemar(a, b, study, results, column)}"
     return f"- {claim.text} **{verdict}**: {found}; {over}."
+
+
+def mcnemar(a: Arm, b: Arm, study: Study, results: Results, column: str) -> str:
+    """The exact test of two arms of one seed on the same test questions."""
+    from scipy.stats import binomtest
+
+    first, second = (results.right(keys_of(arm, study, results)[:1], "test", column) for arm in (a, b))
+    only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
+    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    return f"= {p:.2g}"
 
 
 def told(value: Estimate, *, signed: bool = False) -> str:

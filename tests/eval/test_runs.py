@@ -1,5 +1,6 @@
 """Runs known by their settings: shared, skipped, resumed, and read into tables, figures, sentences."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from eval import figures, page, results
 from eval.recipes import RECIPES, attention, layers, main_result
 from eval.results import Results
-from eval.runs import finished, read_questions, read_runs, run_key, run_name, train_missing, wanted
+from eval.runs import _controls, finished, read_questions, read_runs, run_key, run_name, train_missing, wanted
 from eval.study import STUDIES, Study
 from eval.tables import TABLES, keys_of
 from mmadapter.config import RunConfig
+from mmadapter.evaluation.controls import controls_of
+from mmadapter.evaluation.sources import collect
 from tests.runs import colour_config
 
 COMPARED = (main_result.RECIPE, attention.RECIPE)
@@ -93,3 +96,17 @@ def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
     assert "Table 4: inserted layers" in text  # of its two arms one has runs
     assert "*Not run.*" in text
     assert TABLES["arms"](layers.RECIPE, study, found).count("\n") == 2  # head, rule, one arm
+
+
+def test_controls_are_read_where_they_were_asked(colour_run, tmp_path):
+    run = shutil.copytree(colour_run, tmp_path / "run")
+    (run / "multimodal" / "controls.parquet").unlink(missing_ok=True)
+    scored = collect([run], [])
+    assert _controls(run / "multimodal", scored.questions) == {}
+    (system,) = [system for system in scored.systems if system.name == "multimodal"]
+    found = controls_of(system, scored.questions, scored.data, quiet=True).images.query("question_class == 'IMG'")
+    bits = _controls(run / "multimodal", scored.questions)
+    assert {name: right.count("1") for name, right in bits.items()} == dict(
+        zip(found["condition"], found["correct"], strict=True)
+    )
+    assert {len(right) for right in bits.values()} == {41}

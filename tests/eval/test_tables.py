@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from statsmodels.stats import contingency_tables
 
 from eval.recipes import attention, by_class
 from eval.results import Questions, Results, Run
 from eval.runs import run_key
 from eval.study import STUDIES
-from eval.tables import MINUS, classes_table, efficiency_tables, sentence
+from eval.tables import MINUS, classes_table, controls_tables, efficiency_tables, sentence
 
 STUDY = STUDIES["tiny"]
 N = 200
@@ -64,6 +66,29 @@ def test_differences_by_class_are_the_paired_ones():
     assert rows["IMG"] == ["100", "100.00", "0.00"]
     assert rows["NO"] == ["100", "100.00", "100.00"]
     assert rows["Avg"] == ["200", "100.00", "50.00"]
+
+
+def test_one_seed_has_mcnemars_test():
+    """Oracle: statsmodels."""
+    recipe, study = attention.RECIPE, replace(STUDY, seeds=(0,))
+    a, b = "1" * 150 + "0" * 50, "10" * 70 + "01" * 30
+    both = np.array([[int(x) for x in side] for side in (a, b)])
+    table = [[((both[0] == i) & (both[1] == j)).sum() for j in (1, 0)] for i in (1, 0)]
+    expected = contingency_tables.mcnemar(table, exact=True).pvalue
+    assert sentence(recipe.claims[0], recipe, study, results(recipe, a, b)).endswith(f"McNemar's p = {expected:.2g}.")
+
+
+def test_conditions_of_the_image_stand_where_they_were_asked():
+    recipe = by_class.RECIPE
+    found = results(recipe, "1" * N, "01" * (N // 2))
+    assert controls_tables(recipe.arms(STUDY)[0], STUDY, found) == []
+    controls = {"true": "1" * N, "blank": "1000" * (N // 4), "shuffled": "0" * N, "none": "1000" * (N // 4)}
+    key = run_key(recipe.arms(STUDY)[0].config(STUDY, 1))
+    found = replace(found, runs=found.runs | {key: replace(found.runs[key], controls=controls)})
+    *_, true, blank, shuffled, _ = classes_table(recipe, STUDY, found).splitlines()
+    assert true.startswith("| true image | 100.00")
+    assert blank.startswith(f"| blank image | 50.00 (40.03 to 59.97) | {MINUS}50.00")
+    assert shuffled.startswith("| shuffled image | 0.00")
 
 
 def test_storage_is_told_with_its_unit():
