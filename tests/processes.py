@@ -61,7 +61,7 @@ def tied_is_the_same() -> bool:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     trained(folder / "two", resume=True)
-    model = tiny_model(prompt_std=0.3)
+    model = tiny_model(prompt_std=0.3, components=4)
     shard(model.llm, torch.device("cpu"))
     train(model, DATA, UNEVEN, images=IMAGES, folder=folder / "sharded", quiet=True)
     predict_all(model, folder / "sharded")

@@ -42,7 +42,7 @@ def work(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMADAPTER_CACHE", str(folder / "cache"))
         trained(folder / "one")
-        trained(folder / "uneven", recipe=UNEVEN)
+        trained(folder / "uneven", recipe=UNEVEN, components=4)
         write_colours(folder / "data")
         for pid in BROKEN:
             (folder / "data" / "images" / "test" / pid / "image.png").write_bytes(b"no picture")

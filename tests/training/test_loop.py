@@ -44,8 +44,8 @@ IMAGES = QuestionImages(
 )
 
 
-def trained(folder=None, *, recipe: Recipe = RECIPE, **settings) -> MultimodalAdapter:
-    model = tiny_model(prompt_std=0.3)
+def trained(folder=None, *, recipe: Recipe = RECIPE, components: int | None = None, **settings) -> MultimodalAdapter:
+    model = tiny_model(prompt_std=0.3, components=components)
     train(model, DATA, recipe, images=IMAGES, folder=folder, quiet=True, **settings)
     return model
 
@@ -137,8 +137,7 @@ def test_the_projection_learns_at_its_share_of_the_rate(text_only):
 
 
 def test_components_are_those_of_the_train_split_and_stay(tmp_path):
-    model = tiny_model(components=4)
-    train(model, DATA, RECIPE, images=IMAGES, folder=tmp_path, quiet=True)
+    model = trained(tmp_path, components=4)
     mean, axes = model.adapter.projection.whitening(IMAGES.features)  # all of them belong to the train split
     assert torch.equal(model.adapter.projection.axes, axes)
     assert torch.equal(model.adapter.projection.mean, mean)
