@@ -30,7 +30,7 @@ class Study:
     scales: tuple[int, ...]
     """M, ascending; the last one is the base's."""
     components: tuple[int | None, int | None]
-    """None, the features themselves, and a number of whitened components; one of both is the base's."""
+    """None, the features themselves and the base's, and a number of whitened components."""
     epochs: tuple[int, ...]
     """Ascending, the base's among them."""
     column: str

@@ -209,7 +209,6 @@ PRESETS = {
         adapter_layers=30,
         scales=6,
         projection_hidden=256,
-        components=512,
         prompt_std=0.3,
         epochs=3,
         batch_size=16,

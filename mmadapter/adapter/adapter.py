@@ -19,7 +19,7 @@ GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
 ATTENTIONS = ("zero-init", "rand-init")
 """The paper's, and the one that its Table 5 compares it with: prompts in the words' own softmax, and no gate."""
 
-RIDGE = 0.1
+RIDGE = 1.0
 """Added to each component's variance before it is divided by its root, as a share of the features' mean variance: a
 component that varies less tells little but noise, and is not made as large as the others."""
 LEAST_VARIANCE = 1e-6
