@@ -61,6 +61,9 @@ class Recipe:
     """Epochs of linear warm-up."""
     weight_decay: float = 0.02
     """AdamW's."""
+    choice_loss: float = 0.0
+    """Weight of a second loss beside that of the answer's tokens: the cross-entropy of the right option among all by
+    their likelihoods, which is what an answer is chosen by. 0 is the paper's."""
     clip_norm: float = 1.0
     """Bound on the gradient's norm."""
     seed: int = 0
@@ -76,6 +79,10 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.projection_rate <= 0:
             raise UserError(f"projection_rate is {self.projection_rate}: it must be above 0")
+        if self.choice_loss < 0:
+            raise UserError(f"choice_loss is {self.choice_loss}: it must be at least 0")
+        if self.choice_loss and self.store_activations:
+            raise UserError("choice_loss: does not go with store_activations, which holds the right option alone")
         if not self.learning_rate > 0 or not self.clip_norm > 0:
             raise UserError("learning_rate and clip_norm must be above 0")
 
@@ -168,6 +175,8 @@ class RunConfig(InputFormat, Recipe):
         if self.dataset in INSTRUCTIONS and told != INSTRUCTION_SETTINGS:
             hint = "leave out --variant, --answer and --scoring"
             raise UserError(f"{self.dataset}: instructions have no image and no options\n  {hint}")
+        if self.dataset in INSTRUCTIONS and self.choice_loss:
+            raise UserError(f"{self.dataset}: instructions have no options to choose from: leave out --choice-loss")
         if self.dataset not in INSTRUCTIONS and self.answer == "response":
             raise UserError(f"{self.dataset}: questions are not instructions: choose --answer letter or text")
         if self.offload and not self.checkpointing:

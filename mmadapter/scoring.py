@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -109,25 +110,44 @@ def option_log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
 ) -> list[Float[Tensor, " options"]]:
     """Log-likelihood of each option of each question, exact over all its tokens that others do not share."""
-    return _log_likelihoods(model, adaption, [_layout(q.prompt, q.options, whole=False) for q in batch])
+    with torch.no_grad():
+        return _log_likelihoods(model, adaption, [_layout(q.prompt, q.options, whole=False) for q in batch])
 
 
 def target_and_option_log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
 ) -> list[tuple[float, Float[Tensor, " options"]]]:
     """Of each question the whole target's log-likelihood, in nats, and its options': a validation in one forward."""
+    with torch.no_grad():
+        return [(float(target), options) for target, options in _target_and_options(model, adaption, batch)]
+
+
+def answer_and_choice_loss(
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Two losses of one forward, in nats and summed over a batch: `answer_loss`, and the cross-entropy of the right
+    option among a question's options by their log-likelihoods, which is what scoring compares."""
+    scored = _target_and_options(model, adaption, batch)
+    answer = -torch.stack([target for target, _ in scored]).sum()
+    choices = [options.log_softmax(-1)[q.answer] for q, (_, options) in zip(batch, scored, strict=True)]
+    return answer, -torch.stack(choices).sum()
+
+
+def _target_and_options(
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+) -> list[tuple[Float[Tensor, ""], Float[Tensor, " options"]]]:
     answers = [q.options if q.target in q.options else [*q.options, q.target] for q in batch]
     rows = [_layout(q.prompt, texts, whole=True) for q, texts in zip(batch, answers, strict=True)]
     return [
-        (float(scores[texts.index(question.target)]), scores[: len(question.options)])
+        (scores[texts.index(question.target)], scores[: len(question.options)])
         for question, texts, scores in zip(batch, answers, _log_likelihoods(model, adaption, rows), strict=True)
     ]
 
 
-@torch.no_grad()
 def _log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, rows: Sequence[_Row]
 ) -> list[Float[Tensor, " answers"]]:
+    """Of each row's answers, in float64."""
     device = model.llm.model.device
     tokens = pad_tokens([row.tokens for row in rows]).to(device)
     positions = attention_mask = None
@@ -138,15 +158,15 @@ def _log_likelihoods(
     cells = sorted({(index, column) for index, row in enumerate(rows) for _, column, _ in row.reads})
     read = tuple(torch.tensor(part, device=device) for part in zip(*cells, strict=True))
     logits = model.logits(adaption, tokens, read, position_ids=positions, attention_mask=attention_mask)
-    log_probabilities = logits.log_softmax(dim=-1).cpu()
     where = {cell: index for index, cell in enumerate(cells)}
-    scores = []
-    for index, row in enumerate(rows):
-        score = torch.zeros(1 + max(answer for answer, _, _ in row.reads), dtype=torch.float64)
-        for answer, column, token in row.reads:
-            score[answer] += log_probabilities[where[index, column], token].double()
-        scores.append(score)
-    return scores
+    reads = [(where[index, column], token) for index, row in enumerate(rows) for _, column, token in row.reads]
+    cell, token = torch.tensor(reads, device=device).T
+    found = logits.log_softmax(dim=-1)[cell, token].cpu().double()
+    sizes = [1 + max(answer for answer, _, _ in row.reads) for row in rows]
+    starts = [0, *accumulate(sizes)]
+    answers = [starts[index] + answer for index, row in enumerate(rows) for answer, _, _ in row.reads]
+    scores = torch.zeros(starts[-1], dtype=torch.float64).index_add(0, torch.tensor(answers), found)
+    return list(scores.split(sizes))
 
 
 def _tree_mask(branch: Tensor) -> Bool[Tensor, "B 1 T T"]:
@@ -169,7 +189,7 @@ def _common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
 
 def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> list[list[int]]:
     """Indices of questions in batches for scoring."""
-    return similar_lengths([_row_length(question) for question in questions], max_tokens)
+    return similar_lengths([scored_length(question) for question in questions], max_tokens)
 
 
 def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -186,7 +206,7 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _row_length(question: Encoded) -> int:
-    """Tokens of `_layout`'s row."""
+def scored_length(question: Encoded) -> int:
+    """Tokens of a question with all its options, what they share once."""
     shared = len(_common_prefix(question.options))
     return len(question.prompt) + shared + sum(len(option) - shared - 1 for option in question.options)

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from mmadapter.config import PRESET_DEPTH, PRESETS, InputFormat, Recipe, adapted_layers, preset_config
+from mmadapter.config import (
+    INSTRUCTION_SETTINGS,
+    PRESET_DEPTH,
+    PRESETS,
+    InputFormat,
+    Recipe,
+    RunConfig,
+    adapted_layers,
+    preset_config,
+)
 from mmadapter.errors import UserError
 from mmadapter.settings import config_yaml, differences, read_settings
 from tests.tiny import tiny_lm
@@ -106,3 +115,16 @@ def test_instructions_bring_their_own_settings():
             replace(paper, **wrong)
     with pytest.raises(UserError, match="scienceqa: questions are not instructions: choose --answer letter or text"):
         replace(PRESETS["paper"], answer="response")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"choice_loss": -0.1}, "choice_loss is -0.1: it must be at least 0"),
+        ({"choice_loss": 1.0, "store_activations": True}, "choice_loss: does not go with store_activations"),
+        ({"choice_loss": 1.0, "dataset": "alpaca", **INSTRUCTION_SETTINGS}, "alpaca: instructions have no options"),
+    ],
+)
+def test_a_loss_on_the_choice_needs_options(settings, message):
+    with pytest.raises(UserError, match=message):
+        RunConfig(**settings)

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoded, Encoder
@@ -10,6 +12,7 @@ from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Problem
 from mmadapter.scoring import (
     adaption_of,
+    answer_and_choice_loss,
     answer_loss,
     length_batches,
     option_log_likelihoods,
@@ -41,12 +44,16 @@ def model(request) -> MultimodalAdapter:
 
 @torch.no_grad()
 def plain_log_likelihood(model: MultimodalAdapter, question: Encoded, option: list[int]) -> float:
+    return plain_log_probability(model, question, option).item()
+
+
+def plain_log_probability(model: MultimodalAdapter, question: Encoded, option: list[int]) -> Tensor:
     """One row, one option, the language model's own forward, all logits."""
     tokens = torch.tensor([question.prompt + option])
     with model.prompted(adaption_of(model, IMAGES, [question])):
         log_probabilities = model.llm.model(input_ids=tokens).logits[0].double().log_softmax(-1)
     start = len(question.prompt) - 1
-    return sum(log_probabilities[start + at, token].item() for at, token in enumerate(option))
+    return torch.stack([log_probabilities[start + at, token] for at, token in enumerate(option)]).sum()
 
 
 def test_options_scored_together_equal_options_scored_alone(model):
@@ -72,6 +79,25 @@ def test_answer_loss_is_the_summed_likelihood_of_the_targets(model):
     loss = answer_loss(model, adaption_of(model, IMAGES, questions), questions)
     expected = -sum(plain_log_likelihood(model, question, question.target) for question in questions)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_on_the_choice_and_its_gradient_are_those_of_options_read_alone(model):
+    questions = encoded(model)
+    found, plain = [], []
+    for losses, both in ((found, True), (plain, False)):
+        if both:
+            answer, choice = answer_and_choice_loss(model, adaption_of(model, IMAGES, questions), questions)
+        else:
+            scores = [torch.stack([plain_log_probability(model, q, o) for o in q.options]) for q in questions]
+            answer = -sum(plain_log_probability(model, q, q.target) for q in questions)
+            choice = sum(
+                cross_entropy(score, torch.tensor(q.answer)) for q, score in zip(questions, scores, strict=True)
+            )
+        for loss in (answer, choice):
+            gradients = torch.autograd.grad(loss, [*model.adapter.parameters()], retain_graph=True)
+            losses.extend([loss.detach().double(), *(gradient.double() for gradient in gradients)])
+    for own, expected in zip(found, plain, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=2e-5)
 
 
 def test_letters_are_read_at_one_position_and_no_branch_is_computed():

@@ -26,7 +26,14 @@ from mmadapter.model import MultimodalAdapter
 from mmadapter.processes import in_step, of_first
 from mmadapter.progress import progress_bar
 from mmadapter.scienceqa.problems import Dataset
-from mmadapter.scoring import adaption_of, answer_loss, length_batches, target_and_option_log_likelihoods
+from mmadapter.scoring import (
+    adaption_of,
+    answer_and_choice_loss,
+    answer_loss,
+    length_batches,
+    scored_length,
+    target_and_option_log_likelihoods,
+)
 from mmadapter.training.batches import epoch_batches, forward_parts
 from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmadapter.training.log import EpochRecord, TrainingLog
@@ -99,7 +106,7 @@ def train(
 
     stored = stored_activations(model, train_set, quiet=quiet) if recipe.store_activations else None
     weights = list(model.adapter.parameters())
-    lengths = [len(question.read_tokens) for question in train_set]
+    lengths = [scored_length(q) if recipe.choice_loss else len(q.read_tokens) for q in train_set]
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
     total = recipe.epochs * epoch_steps
     paced, started, stop = Paced(save), time.monotonic(), False
@@ -115,7 +122,7 @@ def train(
                     for part, counts in _parts_in_step(batch, lengths, recipe.forward_tokens, accelerator)
                 ]
                 tokens = sum(len(train_set[index].target) for index in batch)
-                loss = _backward(model, images, stored, parts, tokens, accelerator)
+                loss = _backward(model, images, stored, parts, (tokens, len(batch)), recipe.choice_loss, accelerator)
                 loss, stop = _summed_over_processes(weights, loss, stopped(), accelerator)
                 if not math.isfinite(loss):
                     raise UserError(
@@ -185,20 +192,27 @@ def _backward(
     images: QuestionImages | None,
     stored: Activations | None,
     parts: Sequence[tuple[Sequence[Encoded], bool]],
-    tokens: int,
+    sizes: tuple[int, int],
+    choice_loss: float,
     accelerator: Accelerator,
 ) -> Float[Tensor, ""]:
     """Adds up the gradient of one process' parts of a batch. Returns their loss.
 
-    Both are divided by the answer tokens of the whole batch: summed over parts and processes they are the batch's.
+    Both are divided by what the whole batch has: summed over parts and processes they are the batch's.
 
     Args:
+        sizes: answer tokens and questions of the whole batch.
         parts: and whether each counts; to the loss and the gradient of one that does not, 0 is added.
     """
     total = torch.zeros((), device=model.llm.model.device)
     for part, counts in parts:
-        below = stored.of(part) if stored is not None else None
-        loss = answer_loss(model, adaption_of(model, images, part), part, below) * float(counts) / tokens
+        adaption = adaption_of(model, images, part)
+        if choice_loss:
+            answer, choice = answer_and_choice_loss(model, adaption, part)
+            loss = answer / sizes[0] + choice_loss * choice / sizes[1]
+        else:
+            loss = answer_loss(model, adaption, part, stored.of(part) if stored is not None else None) / sizes[0]
+        loss = loss * float(counts)
         accelerator.backward(loss)
         total += loss.detach()
     return total

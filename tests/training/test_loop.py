@@ -149,8 +149,10 @@ def test_components_are_those_of_the_train_split_and_stay(tmp_path):
     assert torch.equal(model.adapter.projection.axes, axes)
 
 
-def test_accumulated_parts_make_the_step_of_the_whole_batch():
-    whole, parts = trained(), trained(recipe=Recipe(**{**vars(RECIPE), "forward_tokens": 100}))
+@pytest.mark.parametrize("choice_loss", [0.0, 0.7])
+def test_accumulated_parts_make_the_step_of_the_whole_batch(choice_loss):
+    recipe = replace(RECIPE, choice_loss=choice_loss)
+    whole, parts = trained(recipe=recipe), trained(recipe=replace(recipe, forward_tokens=100))
     for name, tensor in whole.adapter.state_dict().items():
         torch.testing.assert_close(parts.adapter.state_dict()[name], tensor, rtol=0, atol=2e-4)  # Adam divides noise
 
