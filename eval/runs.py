@@ -24,7 +24,7 @@ from eval.results import Questions, Run
 from eval.study import Recipe, Study
 from mmadapter.config import RunConfig
 from mmadapter.evaluation.accuracy import question_classes
-from mmadapter.evaluation.controls import CONDITIONS, stored_controls
+from mmadapter.evaluation.controls import CONDITIONS, controls_file, stored_controls
 from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.predictions import run_settings, stored_predictions
 from mmadapter.files import sole_writer
@@ -178,7 +178,7 @@ def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> 
 def _controls(variant: Path, questions: pd.DataFrame) -> dict[str, str]:
     """Of each condition of the image in which `mmadapter-eval --controls` asked the model."""
     file = stored_predictions(variant, "test")[variant.name]
-    records = stored_controls(file.with_name(file.name.replace("predictions", "controls", 1)), pd.read_parquet(file))
+    records = stored_controls(controls_file(file), pd.read_parquet(file))
     if records is None:
         return {}
     asked = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}

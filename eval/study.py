@@ -29,8 +29,8 @@ class Study:
     """K, ascending, the base's among them."""
     scales: tuple[int, ...]
     """M, ascending; the last one is the base's."""
-    components: tuple[int | None, int | None]
-    """None, the features themselves and the base's, and a number of whitened components."""
+    components: int
+    """Of the image features, against the features themselves, which the base has."""
     epochs: tuple[int, ...]
     """Ascending, the base's among them."""
     column: str
@@ -90,7 +90,7 @@ STUDIES = {
         layers=(1, 2, 3, 4),
         lengths=(1, 10, 30),
         scales=(1, 4),
-        components=(None, 128),
+        components=128,
         epochs=(9, 18, 36),
         column="Avg",
         about="Generated data: the embedded demo, 3,000 training problems and 1,000 test questions, on the embedded "
@@ -103,7 +103,7 @@ STUDIES = {
         layers=(10, 20, 30),
         lengths=(1, 10, 30),
         scales=(1, 6),
-        components=(None, 512),
+        components=512,
         epochs=(3, 6, 12),
         column="IMG",
         about="Real ScienceQA on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training "
@@ -116,7 +116,7 @@ STUDIES = {
         layers=(10, 20, 30),
         lengths=(1, 5, 10, 20),
         scales=(1, 4),
-        components=(None, 512),
+        components=512,
         epochs=(15, 30, 60),
         column="Avg",
         about="Real ScienceQA on LLaMA-7B (32 layers) and CLIP ViT-L/14: the paper's own setting.",

@@ -14,6 +14,7 @@ from eval.runs import run_key
 from eval.study import Arm, Claim, Recipe, Study
 from mmadapter.evaluation.accuracy import COLUMNS, published_rows
 from mmadapter.evaluation.controls import CONDITIONS, LABELS
+from mmadapter.evaluation.intervals import mcnemar
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -31,16 +32,18 @@ def accuracy_of(arm: Arm, study: Study, results: Results, split: str, column: st
 
 def difference_of(a: Arm, b: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
     """Accuracy of a minus b, in points, paired: the same seeds on the same questions."""
-    seeds = [
-        (first, second)
-        for seed in study.seeds
-        if (first := run_key(a.config(study, seed))) in results.runs
-        and (second := run_key(b.config(study, seed))) in results.runs
-    ]
-    if not seeds:
-        return estimate(np.zeros((0, 0)))
-    firsts, seconds = (results.right(list(keys), split, column).astype(int) for keys in zip(*seeds, strict=True))
-    return estimate(firsts - seconds)
+    first, second = _paired(a, b, study, results, split, column)
+    return estimate(first.astype(int) - second.astype(int))
+
+
+def _paired(a: Arm, b: Arm, study: Study, results: Results, split: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """bool[S, Q] of each: which questions were answered right, of the seeds that both have."""
+    pairs = [tuple(run_key(arm.config(study, seed)) for arm in (a, b)) for seed in study.seeds]
+    pairs = [keys for keys in pairs if all(key in results.runs for key in keys)]
+    if not pairs:
+        return np.zeros((0, 0), dtype=bool), np.zeros((0, 0), dtype=bool)
+    first, second = (results.right(list(keys), split, column) for keys in zip(*pairs, strict=True))
+    return first, second
 
 
 def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
@@ -118,18 +121,9 @@ def sentence(claim: Claim, recipe: Recipe, study: Study, results: Results) -> st
     found = f"{a.label} minus {b.label} on test {column}: {told(gain, signed=True)} points"
     over = f"{gain.seeds} seed{'s' if gain.seeds > 1 else ''}, {gain.questions:,} questions"
     if gain.seeds == 1:
-        over += f"; McNemar's p {mcnemar(a, b, study, results, column)}"
+        first, second = _paired(a, b, study, results, "test", column)
+        over += f"; McNemar's p = {mcnemar(int((first & ~second).sum()), int((second & ~first).sum())):.2g}"
     return f"- {claim.text} **{verdict}**: {found}; {over}."
-
-
-def mcnemar(a: Arm, b: Arm, study: Study, results: Results, column: str) -> str:
-    """The exact test of two arms of one seed on the same test questions."""
-    from scipy.stats import binomtest
-
-    first, second = (results.right(keys_of(arm, study, results)[:1], "test", column) for arm in (a, b))
-    only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return f"= {p:.2g}"
 
 
 def told(value: Estimate, *, signed: bool = False) -> str:

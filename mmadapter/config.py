@@ -113,8 +113,8 @@ class RunConfig(InputFormat, Recipe):
     projection_hidden: int = 64
     """Width of the hidden layer of the projection."""
     components: int | None = None
-    """Principal components of the training images' features that the projection reads, each of equal variance. Default:
-    the features themselves (the paper)."""
+    """Principal components of the training images' features that the projection reads, of about equal variance.
+    Default: the features themselves (the paper)."""
     prompt_std: float = 1.0
     """Standard deviation of the initial prompts."""
     prompt_unit: PromptUnit = "one"
@@ -161,6 +161,9 @@ class RunConfig(InputFormat, Recipe):
                 that do not go together.
         """
         super().__post_init__()
+        for name in ("adapter_len", "adapter_layers", "scales", "projection_hidden", "components"):
+            if (size := getattr(self, name)) is not None and size < 1:
+                raise UserError(f"{name} is {size}: it must be at least 1")
         held = {  # where the frozen model lies, and what needs it whole in one place
             "--shard": self.shard,
             "--offload": self.offload,

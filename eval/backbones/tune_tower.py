@@ -5,7 +5,7 @@
 
 The tower starts from its weights, and its batch norms keep their statistics; a small text tower starts from nothing and
 is thrown away at the end. ScienceQA's captions were written by a model that had seen few diagrams ("A large white kite
-is in the air."): what training on them is worth over the tower as it is stands in RESULTS.md.
+is in the air."): whether training on them is worth anything is for val to say.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from eval.study import Arm, Claim, Recipe, Study
 
 def arms(study: Study) -> list[Arm]:
     return [
-        Arm(label=f"{count} components" if count else "features", settings={"components": count})
-        for count in study.components
+        Arm(label="features"),
+        Arm(label=f"{study.components} components", settings={"components": study.components}),
     ]
 
 
@@ -14,7 +14,7 @@ RECIPE = Recipe(
     name="components",
     title="Image features, plain and whitened",
     asks="The projection reads the features of all scales, or their first principal components over the training "
-    "images, each of equal variance. This is ours: the paper says no more than that features are concatenated.",
+    "images, all of about equal variance. This is ours: the paper says no more than that features are concatenated.",
     arms=arms,
     claims=(Claim(text="Whitened components beat plain features (not in the paper).", better=1, worse=0),),
 )

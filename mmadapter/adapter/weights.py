@@ -57,7 +57,8 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
 
 def _config(path: Path, saved: dict) -> AdapterConfig:
     where = f"{path}: not an adapter's configuration"
-    saved = {"attention": "zero-init", "components": None} | saved  # those of version 0.1.0 do not say so
+    for name, value in {"attention": "zero-init", "components": None}.items():
+        saved.setdefault(name, value)  # those of version 0.1.0 do not say so
     names = [field.name for field in fields(AdapterConfig)]
     if saved.get("format") != FORMAT:
         raise UserError(f"{where}: the format is not {FORMAT}")

@@ -192,7 +192,7 @@ def controls_of(
         return None
     answers = read_predictions(predictions, questions).frame  # by the run's own rule, whatever the table's
     scoring: Scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
-    file = predictions.with_name(predictions.name.replace("predictions", "controls", 1))
+    file = controls_file(predictions)
     records = stored_controls(file, answers)
     summary = file.with_suffix(".json")
     if records is None and not ask:
@@ -207,6 +207,11 @@ def controls_of(
         about = {"questions": len(questions), "scoring": scoring}
         write_text(summary, json.dumps(about | controls_record(controls), indent=1) + "\n")
     return controls
+
+
+def controls_file(predictions: Path) -> Path:
+    """Beside a file of stored predictions: the same model's answers under other conditions."""
+    return predictions.with_name(predictions.name.replace("predictions", "controls", 1))
 
 
 def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:

@@ -66,9 +66,8 @@ def compare(
 ) -> pd.DataFrame:
     """Two systems on the same questions.
 
-    McNemar's test asks whether the questions that only one of them answers are evenly split; it is the exact
-    binomial one. The interval of the difference is the percentile bootstrap over questions; where they never
-    differ, the exact bound on how often they would.
+    The test is McNemar's (`mcnemar`). The interval of the difference is the percentile bootstrap over questions; where
+    they never differ, the exact bound on how often they would.
 
     Args:
         frame_a, frame_b: their error frames.
@@ -86,8 +85,6 @@ def compare(
     Raises:
         UserError: the frames are not over the same questions.
     """
-    from scipy import stats
-
     if set(frame_a.index) != set(frame_b.index):
         common = len(set(frame_a.index) & set(frame_b.index))
         raise UserError(
@@ -118,12 +115,18 @@ def compare(
         if a + b == 0:  # no spread: the bound on how often they differ bounds the difference
             high = accuracy_interval(0, n, level).high
             low = -high
-        p = stats.binomtest(a, a + b).pvalue if a + b else 1.0
-        rows[name] = {"n": n, **counts, "difference": (a - b) / n * 100, "low": low, "high": high, "p": p}
+        rows[name] = {"n": n, **counts, "difference": (a - b) / n * 100, "low": low, "high": high, "p": mcnemar(a, b)}
     table = pd.DataFrame.from_dict(rows, orient="index")
     family = table.index != "Avg"
     table.loc[family, "p_holm"] = holm(table.loc[family, "p"].to_numpy())
     return table
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """p of McNemar's exact test: whether the questions that only one of two systems answers are evenly split."""
+    from scipy import stats
+
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p: np.ndarray) -> np.ndarray:

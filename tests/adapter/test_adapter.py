@@ -146,6 +146,14 @@ def test_a_configuration_that_does_not_fit_is_refused(tmp_path, change, message)
         load_adapter(tmp_path)
 
 
+def test_a_configuration_that_says_something_twice_is_refused(tmp_path):
+    save_adapter(Adapter(SMALL), {}, tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(path.read_text().replace('"adapter_len"', '"adapter_len": 1, "adapter_len"', 1))
+    with pytest.raises(UserError, match="once, and no more, it must say adapter_len"):
+        load_adapter(tmp_path)
+
+
 def test_missing_or_damaged_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no adapter here: there is no adapter_config.json"):
         load_adapter(tmp_path)

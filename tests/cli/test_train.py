@@ -159,6 +159,8 @@ def test_a_broken_problem_is_named_or_counted(data, tmp_path, capsys, defect):
         (["--epocs", "3"], "unrecognized arguments: --epocs 3"),
         (["--epochs", "three"], "--epochs: 'three' is not of type int"),
         (["--epochs", "0"], "epochs is 0: it must be at least 1"),
+        (["--components", "-1"], "components is -1: it must be at least 1"),
+        (["--adapter-layers", "0"], "adapter_layers is 0: it must be at least 1"),
         (["--split", "exam"], "no split 'exam'; there are: "),
         (["--adapter-layers", "99"], "adapter_layers is 99, but tiny-llama has 4 layers: choose 1 to 4"),
         (["--llm", "nowhere"], "--llm nowhere: no such file, folder or embedded model"),

@@ -68,14 +68,19 @@ def test_differences_by_class_are_the_paired_ones():
     assert rows["Avg"] == ["200", "100.00", "50.00"]
 
 
-def test_one_seed_has_mcnemars_test():
+def test_one_seed_in_common_has_mcnemars_test():
     """Oracle: statsmodels."""
-    recipe, study = attention.RECIPE, replace(STUDY, seeds=(0,))
+    recipe = attention.RECIPE
     a, b = "1" * 150 + "0" * 50, "10" * 70 + "01" * 30
     both = np.array([[int(x) for x in side] for side in (a, b)])
     table = [[((both[0] == i) & (both[1] == j)).sum() for j in (1, 0)] for i in (1, 0)]
     expected = contingency_tables.mcnemar(table, exact=True).pvalue
-    assert sentence(recipe.claims[0], recipe, study, results(recipe, a, b)).endswith(f"McNemar's p = {expected:.2g}.")
+    found = results(recipe, a, b)
+    zero, rand = recipe.arms(STUDY)
+    lone = found.runs[run_key(zero.config(STUDY, 0))]
+    lone.correct["test"] = "0" * N  # a seed that the other arm has not
+    del found.runs[run_key(rand.config(STUDY, 0))], found.runs[run_key(zero.config(STUDY, 2))]
+    assert sentence(recipe.claims[0], recipe, STUDY, found).endswith(f"McNemar's p = {expected:.2g}.")
 
 
 def test_conditions_of_the_image_stand_where_they_were_asked():
