@@ -1,6 +1,7 @@
 """The estimate against the memory that real models take: counted, and measured at the allocator."""
 
 import copy
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from mmadapter.errors import UserError
 from mmadapter.memory import (
     ANSWER_TOKENS,
     LIBRARIES,
+    OPTIONS,
     Memory,
     check_memory,
     kept_by_a_layer,
@@ -111,6 +113,13 @@ def test_offloaded_layers_take_main_memory_and_the_gpu_a_few_of_them(monkeypatch
     monkeypatch.setattr("mmadapter.memory.free_memory", lambda device: int({"cuda": 8e9, "cpu": 9e9}[device.type]))
     with pytest.raises(UserError, match=r"--offload: --llm huggyllama/llama-7b has 13.5 GB, main memory 9.0 GB free"):
         check_memory(config, torch.device("cuda"))
+
+
+def test_the_loss_on_the_choice_reads_every_option():
+    small = RunConfig(**vars(PRESETS["small"]))
+    plain, choice = (training_memory(replace(small, choice_loss=weight), SMOLLM2, CPU) for weight in (0.0, 1.0))
+    assert choice.logits == OPTIONS * plain.logits
+    assert choice.activations == plain.activations  # --forward-tokens bounds them
 
 
 def peak(run) -> int:
