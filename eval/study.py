@@ -30,7 +30,7 @@ class Study:
     scales: tuple[int, ...]
     """M, ascending; the last one is the base's."""
     components: int
-    """Of the image features, against the features themselves, which the base has."""
+    """Of the image features, against the features themselves."""
     epochs: tuple[int, ...]
     """Ascending, the base's among them."""
     column: str

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mmadapter.config import (
-    INSTRUCTION_SETTINGS,
     PRESET_DEPTH,
     PRESETS,
     InputFormat,
@@ -110,7 +109,7 @@ def test_instructions_bring_their_own_settings():
     assert (paper.epochs, paper.split, paper.variant, paper.answer) == (5, "val", "text", "response")
     assert preset_config(None, "alpaca").preset == "small"
     assert preset_config(None, "demo-instructions").preset == "tiny"
-    for wrong in ({"answer": "letter"}, {"variant": "both"}, {"scoring": "likelihood"}):
+    for wrong in ({"answer": "letter"}, {"variant": "both"}, {"scoring": "likelihood"}, {"choice_loss": 1.0}):
         with pytest.raises(UserError, match="alpaca: instructions have no image and no options"):
             replace(paper, **wrong)
     with pytest.raises(UserError, match="scienceqa: questions are not instructions: choose --answer letter or text"):
@@ -121,8 +120,7 @@ def test_instructions_bring_their_own_settings():
     ("settings", "message"),
     [
         ({"choice_loss": -0.1}, "choice_loss is -0.1: it must be at least 0"),
-        ({"choice_loss": 1.0, "store_activations": True}, "choice_loss: does not go with store_activations"),
-        ({"choice_loss": 1.0, "dataset": "alpaca", **INSTRUCTION_SETTINGS}, "alpaca: instructions have no options"),
+        ({"choice_loss": 1.0, "store_activations": True}, "choice_loss must be 0 with store_activations"),
     ],
 )
 def test_a_loss_on_the_choice_needs_options(settings, message):

@@ -1,0 +1,25 @@
+"""What is ours and not the paper's, each alone and both: whitened components of the features, and the loss on the choice."""
+
+from eval.study import Arm, Claim, Recipe, Study
+
+
+def arms(study: Study) -> list[Arm]:
+    paper = {"components": None, "choice_loss": 0.0}
+    components, choice = {"components": study.components}, {"choice_loss": 1.0}
+    return [
+        Arm(label="as in the paper", settings=paper),
+        Arm(label=f"{study.components} components", settings=paper | components),
+        Arm(label="loss on the choice", settings=paper | choice),
+        Arm(label="both", settings=components | choice),
+    ]
+
+
+RECIPE = Recipe(
+    name="additions",
+    title="Two additions to the paper",
+    asks="The projection reads the features of all scales, or their first principal components over the training "
+    "images, all of about equal variance. And the loss is that of the answer's tokens, or has beside it the "
+    "cross-entropy of the right option among all by their likelihoods. Neither is in the paper.",
+    arms=arms,
+    claims=(Claim(text="Both together beat the paper's form (not in the paper).", better=3, worse=0),),
+)
