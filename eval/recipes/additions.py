@@ -1,4 +1,4 @@
-"""What is ours and not the paper's, each alone and both: whitened components of the features, and the loss on the choice."""
+"""What is ours and not the paper's, each alone and both: whitened components, and the loss on the choice."""
 
 from eval.study import Arm, Claim, Recipe, Study
 
