@@ -161,9 +161,7 @@ class MultimodalAdapter(Adapted):
             adapter_layers=adapter_layers,
             feature_sizes=tower.feature_sizes if tower is not None else (),
             projection_hidden=projection_hidden,
-            components=min(components, sum(tower.feature_sizes))
-            if tower is not None and components is not None
-            else None,
+            components=min(components, sum(tower.feature_sizes)) if tower is not None and components else None,
             attention=attention,
         )
         model = cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)

@@ -123,6 +123,6 @@ def test_instructions_bring_their_own_settings():
         ({"choice_loss": 1.0, "store_activations": True}, "choice_loss must be 0 with store_activations"),
     ],
 )
-def test_a_loss_on_the_choice_needs_options(settings, message):
+def test_a_loss_on_the_choice_that_cannot_be(settings, message):
     with pytest.raises(UserError, match=message):
         RunConfig(**settings)
