@@ -114,7 +114,8 @@ class RunConfig(InputFormat, Recipe):
     adapter_layers: int | None = None
     """L, how many of the topmost layers are adapted. Default: the preset's share of the model's layers."""
     scales: int = 4
-    """M, depths of the image tower whose global features are used."""
+    """M, depths of the image tower whose global features are used. Of a convolutional tower the quarters of its last
+    map are one more."""
     projection_hidden: int = 64
     """Width of the hidden layer of the projection."""
     components: int | None = None

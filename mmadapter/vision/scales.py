@@ -6,7 +6,8 @@ a tower is:
 - a transformer with a class token: the class token after M evenly spaced blocks, the last one included;
 - a transformer without (SigLIP): the mean of the patch tokens after the same blocks;
 - a convolutional or pyramidal tower: the mean of the feature map after each of the last M - 1 stages, and the
-  tower's own final image feature.
+  tower's own final image feature. With one scale more than all of them, the last one is the means of the last map's
+  quarters: where something is, which a mean over the whole map does not say.
 
 Blocks are read raw, before any closing norm: the projection normalises. Axes: B batch, F a feature's size.
 """
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from mmadapter.errors import UserError
 
@@ -54,13 +56,14 @@ class OpenClipScales:
         self.stages = len(set(shapes)) > 1
         if not self.stages:
             self.indices = evenly_spaced(len(shapes), scales)
-        elif 1 <= scales <= len(shapes) + 1:
-            self.indices = list(range(len(shapes) - scales + 1, len(shapes)))
+        elif 1 <= scales <= len(shapes) + 2:
+            self.indices = list(range(max(0, len(shapes) - scales + 1), len(shapes)))
         else:
             raise UserError(
-                f"{scales} feature scales, but the image tower has {len(shapes)} stages and its final feature: "
-                f"choose 1 to {len(shapes) + 1}"
+                f"{scales} feature scales, but the image tower has {len(shapes)} stages, its final feature and the "
+                f"quarters of the last stage: choose 1 to {len(shapes) + 2}"
             )
+        self.quarters = self.stages and scales > len(shapes) + 1
 
     def __call__(self, visual: nn.Module, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _"]]:
         """I_1 .. I_M, from the shallowest to the deepest."""
@@ -79,7 +82,8 @@ class OpenClipScales:
             return _pooled(maps["image_intermediates"])
         outputs = visual.forward_intermediates(images, indices=self.indices or None)
         stages = outputs["image_intermediates"] if self.indices else []
-        return [*_pooled(stages), outputs["image_features"]]
+        quarters = [adaptive_avg_pool2d(stages[-1], 2).flatten(1)] if self.quarters else []
+        return [*_pooled(stages), outputs["image_features"], *quarters]
 
 
 class ClipVisionScales:

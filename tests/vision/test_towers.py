@@ -105,6 +105,20 @@ def test_pooled_stages_and_image_feature_of_a_convolutional_tower(save_open_clip
 
 
 @torch.no_grad()
+def test_quarters_of_the_last_map_as_one_scale_more(save_open_clip):
+    folder = save_open_clip(RESNET | {"image_size": 96})  # a last map of 3 x 3
+    tower, plain = load_tower(str(folder), scales=7), load_tower(str(folder), scales=6)
+    pixels = images(tower)
+    visual = open_clip.create_model(f"local-dir:{folder}").visual.eval()
+    maps = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
+    rows, columns = [(slice(-(-side // 2)), slice(side // 2, None)) for side in maps.shape[2:]]  # overlap where odd
+    means = [maps[:, :, row, column].mean(dim=(2, 3)) for row in rows for column in columns]
+    quarters = tower.encode(pixels)[:, sum(plain.feature_sizes) :].unflatten(1, (-1, 4))
+    torch.testing.assert_close(tower.encode(pixels)[:, : sum(plain.feature_sizes)], plain.encode(pixels))
+    torch.testing.assert_close(quarters, torch.stack(means, dim=-1), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
 def test_pooled_stages_and_image_feature_of_a_clip_resnet(save_open_clip):
     folder = save_open_clip(RESNET)
     tower = load_tower(str(folder), scales=2)
@@ -202,7 +216,7 @@ def test_wrong_names(name, message):
         load_tower(name)
 
 
-@pytest.mark.parametrize(("vision", "most"), [(VIT, 5), (RESNET, 6), (CONVNEXT, 5)], ids=["vit", "resnet", "convnext"])
+@pytest.mark.parametrize(("vision", "most"), [(VIT, 5), (RESNET, 7), (CONVNEXT, 6)], ids=["vit", "resnet", "convnext"])
 def test_more_scales_than_the_tower_has(save_open_clip, vision, most):
     folder = save_open_clip(vision)
     assert len(load_tower(str(folder), scales=most).feature_sizes) == most
