@@ -87,7 +87,7 @@ STUDIES = {
         base=replace(PRESETS["tiny"], epochs=9),
         full={"epochs": 18},
         seeds=(0, 1, 2),
-        layers=(1, 2, 3, 4),
+        layers=(1, 2, 4),
         lengths=(1, 10, 30),
         scales=(1, 4),
         components=128,
