@@ -79,7 +79,7 @@ def by_arm(arms: list[Arm], study: Study, results: Results) -> Figure:
     axes.set_xticks(range(len(arms)), [arm.label for arm in arms])
     axes.set_xlim(-0.4, len(arms) - 0.6)
     axes.set_ylabel("test accuracy, %")
-    axes.legend(loc="best")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # beside the data, never on them
     return figure
 
 
