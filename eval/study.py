@@ -31,6 +31,8 @@ class Study:
     """M, ascending; the last one is the base's."""
     components: int
     """Of the image features, against the features themselves."""
+    prompt_std: float
+    """Of the initial prompts, against the base's: the paper's N(0, 1) where the base is another."""
     epochs: tuple[int, ...]
     """Ascending, the base's among them."""
     column: str
@@ -91,6 +93,7 @@ STUDIES = {
         lengths=(1, 10, 30),
         scales=(1, 4),
         components=128,
+        prompt_std=1.0,
         epochs=(9, 18, 36),
         column="Avg",
         about="Generated data: the embedded demo, 3,000 training problems and 1,000 test questions, on the embedded "
@@ -104,6 +107,7 @@ STUDIES = {
         lengths=(1, 10, 30),
         scales=(1, 6),
         components=512,
+        prompt_std=1.0,
         epochs=(3, 6, 12),
         column="IMG",
         about="Real ScienceQA on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training "
@@ -117,6 +121,7 @@ STUDIES = {
         lengths=(1, 5, 10, 20),
         scales=(1, 4),
         components=512,
+        prompt_std=0.1,
         epochs=(15, 30, 60),
         column="Avg",
         about="Real ScienceQA on LLaMA-7B (32 layers) and CLIP ViT-L/14: the paper's own setting.",

@@ -88,7 +88,7 @@ def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
         monkeypatch.setattr(page, name, value)
     for recipe in RECIPES.values():
         drawn = figures.draw(recipe, study, found, tmp_path / "figures" / "tiny")
-        wanted_files = 2 if recipe.name in ("table2", "table5", "by_class") else 0
+        wanted_files = 2 if recipe.name in ("table2", "table5", "initial_prompts", "by_class") else 0
         assert [path.stat().st_size > 1000 for path in drawn] == [True] * wanted_files
     text = page.page()
     assert "zero-init minus rand-init on test Avg" in text
