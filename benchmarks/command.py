@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TypeVar, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse_from_object
 
@@ -28,9 +28,14 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
             for field in parse_from_object(kind).params
         }
         for field in fields(settings):
-            flag = "--" + field.name.replace("_", "-")
-            parser.add_argument(flag, type=hints[field.name], default=field.default, help=texts[field.name])
+            flag, hint, told = "--" + field.name.replace("_", "-"), hints[field.name], texts[field.name]
+            if get_origin(hint) is tuple:  # --seeds 0 1 2
+                each = get_args(hint)[0]
+                parser.add_argument(flag, type=each, nargs="+", default=[*field.default], help=told)
+            else:
+                parser.add_argument(flag, type=hint, default=field.default, help=told)
         given = vars(parse(parser, None))
-        main(settings(**{field.name: given[field.name] for field in fields(settings)}))
+        values = {field.name: given[field.name] for field in fields(settings)}
+        main(settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}))
 
     sys.exit(run_command(name, body, debug=wants_debug(None)))

