@@ -11,7 +11,7 @@ from eval.recipes import RECIPES
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, efficiency_tables, keys_of, sentence
+from eval.tables import TABLES, efficiency_tables, keys_of, readout_table, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
@@ -24,7 +24,7 @@ def page() -> str:
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    rendered = template.render(section=section, about=about, verdicts=verdicts, efficiency=efficiency)
+    rendered = template.render(section=section, about=about, verdicts=verdicts, efficiency=efficiency, readout=readout)
     return re.sub(r"\n{3,}", "\n\n", rendered)  # of what was not run
 
 
@@ -88,3 +88,13 @@ def efficiency() -> str:
         return "*Not run yet: `python -m eval.efficiency`.*"
     record = json.loads(path.read_text(encoding="utf-8"))
     return f"`python -m eval.efficiency`, {_made(record)}.\n\n{efficiency_tables(record)}"
+
+
+def readout() -> str:
+    """What the image features hold, beside what the adapters of the small preset make of them."""
+    path, results = RESULTS / "readout.json", _results("small")
+    if not path.is_file() or results is None:
+        return "*Not run yet: `python -m eval.readout --data-dir DIR`.*"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    table = readout_table(record, RECIPES["table2"], STUDIES["small"], results)
+    return f"`python -m eval.readout --data-dir DIR`, {_made(record['about'])}.\n\n{table}"

@@ -27,7 +27,8 @@ class Questions:
 
     n: int
     classes: dict[str, str]
-    """By name, a digit a question: 1 if it is in the class. The paper's columns, then `topic: NAME`."""
+    """By name, a digit a question: 1 if it is in the class. The paper's columns, how often the words of a question with
+    an image are asked in training, then `topic: NAME`."""
 
     def member(self, column: str) -> np.ndarray:
         """bool[n]: which questions are in a class; none are in one that this data set has not."""

@@ -29,6 +29,7 @@ from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.predictions import run_settings, stored_predictions
 from mmadapter.files import sole_writer
 from mmadapter.scienceqa.load import load_dataset
+from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE
 from mmadapter.training.log import LOG_FILE
 
@@ -39,6 +40,8 @@ PLACES = frozenset(
 SPLITS = ("val", "test")
 TOPIC_QUESTIONS = 20
 """A topic with fewer test questions is not shown by itself."""
+OFTEN = 10
+"""More training problems than these that ask the same words are many."""
 
 
 def run_key(config: RunConfig) -> str:
@@ -133,20 +136,33 @@ def _train(config: RunConfig, folder: Path) -> None:
 
 def read_questions(study: Study) -> dict[str, Questions]:
     """Of each split: how many there are, and which class each is in."""
-    return {split: _questions(frame) for split, frame in _frames(study).items()}
+    train = question_frame(_data(study)["train"])
+    return {split: _questions(frame, train) for split, frame in _frames(study).items()}
 
 
 def _frames(study: Study) -> dict[str, pd.DataFrame]:
-    data = load_dataset(study.base.dataset, study.base.data_dir or None).first(study.base.limit)
+    data = _data(study)
     return {split: question_frame(data[split]) for split in SPLITS}
 
 
-def _questions(frame: pd.DataFrame) -> Questions:
+def _data(study: Study) -> Dataset:
+    return load_dataset(study.base.dataset, study.base.data_dir or None).first(study.base.limit)
+
+
+def _questions(frame: pd.DataFrame, train: pd.DataFrame) -> Questions:
     classes = {name: mask for name, mask in question_classes(frame).items() if not mask.isna().any()}
+    classes |= _wordings(frame, train)
     counts = frame["topic"].value_counts()
     for topic in sorted(counts.index[counts >= TOPIC_QUESTIONS]):
         classes[f"topic: {topic}"] = frame["topic"] == topic
     return Questions(len(frame), {name: _bits(mask.fillna(False)) for name, mask in classes.items()})
+
+
+def _wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
+    """Questions with an image, by how often the same words are asked in the training split, of whatever picture."""
+    times = frame["question"].map(train["question"].value_counts()).fillna(0)
+    bands = {"never": times == 0, f"1 to {OFTEN} times": times.between(1, OFTEN), "more often": times > OFTEN}
+    return {f"IMG, asked in training: {name}": frame["has_image"] & band for name, band in bands.items()}
 
 
 def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator[tuple[str, Run]]:

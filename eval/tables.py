@@ -188,6 +188,22 @@ def _seeds(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
+def readout_table(record: dict[str, Any], recipe: Recipe, study: Study, results: Results) -> str:
+    """The arms of a recipe beside the linear read-out of the image features, on the questions that it answers.
+
+    Args:
+        record: of `eval.readout`.
+    """
+    answered = np.array(list(record["answered"]))
+    asked = answered != "-"
+    found = {"linear read-out": (answered[asked] == "1")[None]}
+    for arm in recipe.arms(study):
+        if keys := keys_of(arm, study, results):
+            found[arm.label] = results.right(keys, "test", "Avg")[:, asked]
+    rows = [[name, f"{asked.sum():,}", told(estimate(right.astype(int)))] for name, right in found.items()]
+    return markdown(["", "questions", "accuracy"], rows)
+
+
 TABLES = {"arms": arms_table, "curves": arms_table, "columns": columns_table, "classes": classes_table}
 """By a recipe's kind of figure."""
 

@@ -2,15 +2,13 @@
 
 from eval.study import Arm, Claim, Recipe, Study
 
+KINDS: dict[str, dict[str, str]] = {"zero-init": {}, "rand-init": {"attention": "rand-init"}}
+
 
 def arms(study: Study) -> list[Arm]:
     return [
-        Arm(
-            label=kind,
-            settings={} if kind == "zero-init" else {"attention": kind},
-            published=f"LLaMA-Adapter, {kind} attention",
-        )
-        for kind in ("zero-init", "rand-init")
+        Arm(label=kind, settings=settings, published=f"LLaMA-Adapter, {kind} attention")
+        for kind, settings in KINDS.items()
     ]
 
 

@@ -1,18 +1,14 @@
 """Zero-init against rand-init attention once more, with initial prompts of another size: does that decide?"""
 
+from eval.recipes.attention import KINDS
 from eval.study import Arm, Claim, Recipe, Study
-
-KINDS = ("zero-init", "rand-init")
 
 
 def arms(study: Study) -> list[Arm]:
     return [
-        Arm(
-            label=f"{kind}, {std:g}",
-            settings=({} if kind == "zero-init" else {"attention": kind}) | {"prompt_std": std},
-        )
+        Arm(label=f"{kind}, {std:g}", settings=settings | {"prompt_std": std})
         for std in (study.base.prompt_std, study.prompt_std)
-        for kind in KINDS
+        for kind, settings in KINDS.items()
     ]
 
 

@@ -1,6 +1,7 @@
 """Runs known by their settings: shared, skipped, resumed, and read into tables, figures, sentences."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from eval.tables import TABLES, keys_of
 from mmadapter.config import RunConfig
 from mmadapter.evaluation.controls import controls_of
 from mmadapter.evaluation.sources import collect
+from mmadapter.scienceqa.load import load_dataset
 from tests.runs import colour_config
 
 COMPARED = (main_result.RECIPE, attention.RECIPE)
@@ -53,6 +55,20 @@ def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
 def study(tmp_path_factory) -> Study:
     base = colour_config(tmp_path_factory.mktemp("colours"), epochs=2)
     return replace(STUDIES["tiny"], base=base, full={}, seeds=(0, 1), layers=(1, 3))
+
+
+def test_questions_with_an_image_are_told_apart_by_how_often_training_asks_them(study):
+    data = load_dataset(study.base.dataset, study.base.data_dir)
+    asked = Counter(problem.question for problem in data["train"])
+    for split, questions in read_questions(study).items():
+        wanted = Counter(
+            "more often" if times > 10 else "1 to 10 times" if times else "never"
+            for times in (asked[problem.question] for problem in data[split] if problem.has_image)
+        )
+        prefix = "IMG, asked in training: "
+        found = {name.removeprefix(prefix): int(questions.member(name).sum()) for name in questions.classes
+                 if name.startswith(prefix)}  # fmt: skip
+        assert found == {name: wanted[name] for name in ("never", "1 to 10 times", "more often")}
 
 
 @pytest.mark.slow

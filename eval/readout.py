@@ -1,0 +1,114 @@
+"""What the image features say by themselves: a linear read-out of them for every question that training often asks.
+
+    python -m eval.readout --data-dir DIR
+
+For each wording that at least 25 training problems with an image share, a ridge regression from the features which
+`--preset small` projects to the answers' texts, fitted to those problems; the answer to a test question of the same
+words is the likeliest of its options. It sees the picture and not the question: what it can tell is in the features,
+and what an adapter on the same features does not tell is lost behind them. Writes eval/results/readout.json and
+RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.command import command
+from benchmarks.measure import git, machine, versions
+from eval.results import FOLDER
+from mmadapter.config import PRESETS, InputFormat
+from mmadapter.errors import UserError
+from mmadapter.features import QuestionImages, question_images
+from mmadapter.files import write_text
+from mmadapter.scienceqa.load import load_dataset
+from mmadapter.scienceqa.problems import Dataset, Problem
+from mmadapter.vision.towers import load_tower
+
+FILE = FOLDER / "readout.json"
+LEAST = 25
+"""Training problems with an image that ask the same words."""
+PENALTIES = np.logspace(1, 6, 11)
+"""Of the regression; each has the one that leaving single training problems out finds best."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `python -m eval.readout` can be told."""
+
+    data_dir: tuple[Path, ...] = ()
+    """Folders that hold ScienceQA; the first that holds a problem wins."""
+
+
+def main(settings: Settings) -> None:
+    """The read-out, its results file, and the page."""
+    from eval.page import PAGE, page
+
+    if not settings.data_dir:
+        raise UserError("no data: --data-dir names the folders that hold ScienceQA")
+    config = PRESETS["small"]
+    data = load_dataset("scienceqa", settings.data_dir)
+    images, data = question_images(load_tower(config.clip, scales=config.scales), data, config.part(InputFormat))
+    about = {
+        "date": date.today().isoformat(),
+        "machine": machine("cpu"),
+        "versions": versions(),
+        "commit": git("rev-parse", "--short", "HEAD"),
+    }
+    write_text(FILE, json.dumps({"about": about, "answered": read_out(data, images)}, indent=1) + "\n")
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
+
+
+def read_out(data: Dataset, images: QuestionImages, *, least: int = LEAST) -> str:
+    """
+    Returns:
+        A digit a test question: 1 right, 0 wrong, - where training asks its words in fewer than `least` problems
+        with an image.
+    """
+    asked: dict[str, list[Problem]] = defaultdict(list)
+    for problem in data["train"]:
+        if problem.pid in images.row:
+            asked[problem.question].append(problem)
+    to_answer: dict[str, list[Problem]] = defaultdict(list)
+    for problem in data["test"]:
+        if problem.pid in images.row and len(asked[problem.question]) >= least:
+            to_answer[problem.question].append(problem)
+    right = {}
+    for words, questions in to_answer.items():
+        answers = _answers(asked[words], questions, images)
+        right |= {q.pid: str(int(answer == q.answer)) for q, answer in zip(questions, answers, strict=True)}
+    return "".join(right.get(problem.pid, "-") for problem in data["test"])
+
+
+def _answers(problems: Sequence[Problem], questions: Sequence[Problem], images: QuestionImages) -> list[int]:
+    """Index of the option with the highest score of each question: 1 was its right answer in training, -1 offered and
+    wrong, 0 not offered."""
+    texts = sorted({problem.choices[problem.answer] for problem in problems})
+    column = {text: index for index, text in enumerate(texts)}
+    wanted = np.zeros((len(problems), len(texts)))
+    for row, problem in zip(wanted, problems, strict=True):
+        row[[column[text] for text in problem.choices if text in column]] = -1
+        row[column[problem.choices[problem.answer]]] = 1
+    seen, asked = (images.of([problem.pid for problem in own])[0].double().numpy() for own in (problems, questions))
+    scores = (
+        make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(seen, wanted).predict(asked).reshape(len(asked), -1)
+    )
+    never = -np.inf  # no training problem had this answer
+    return [
+        int(np.argmax([row[column[text]] if text in column else never for text in question.choices]))
+        for row, question in zip(scores, questions, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    command(main, Settings)
