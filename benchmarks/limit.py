@@ -17,6 +17,8 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
 from benchmarks.workload import common_length
+from mmadapter.adapter.attention import ATTENTION_NAME
+from mmadapter.backbone import fuse
 from mmadapter.encoding import Encoded
 
 PACKED = "benchmarks-packed"
@@ -59,6 +61,13 @@ def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
     weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     other = copy.deepcopy(model, weights)
     other.set_attn_implementation(attention)
+    return other
+
+
+def fused_twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The same weights with mmadapter's attention, in layers that torch.compile fuses (`--compile`)."""
+    other = twin(model, ATTENTION_NAME)
+    fuse(other)
     return other
 
 

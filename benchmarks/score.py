@@ -30,9 +30,9 @@ def main(settings: ScoreSettings) -> None:
     """The table."""
     model = backbone(settings)
     asked, source = questions(settings, settings.answer)
-    builders = {
-        name: build for name, build in SCORING.items() if settings.answer == "letter" or name not in LETTERS_ONLY
-    }
+    left_out = () if settings.answer == "letter" else LETTERS_ONLY
+    left_out += () if settings.compile else ("mmadapter, compiled",)
+    builders = {name: build for name, build in SCORING.items() if name not in left_out}
     spent = alternate(
         {name: build(settings, model, asked) for name, build in builders.items()},
         rounds=settings.rounds,

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import limit_scoring, packs, twin
+from benchmarks.limit import fused_twin, limit_scoring, packs, twin
 from benchmarks.peers import peft_twin, random_batches
 from benchmarks.workload import Settings, adapted, common_length, images
 from mmadapter.encoding import Encoded
+from mmadapter.model import MultimodalAdapter
 from mmadapter.scoring import adaption_of, length_batches, option_log_likelihoods
 
 Scorer = Callable[[], object]
@@ -42,16 +43,21 @@ def score_limit_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence
 
 def score_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
     """likelihood of all options in one forward a question, without images"""
-    return _score_ours(settings, model, asked, text_only=True)
+    return _score_ours(adapted(settings, model, text_only=True), settings, asked)
 
 
 def score_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
     """the same, images for 48 % of the questions"""
-    return _score_ours(settings, model, asked, text_only=False)
+    return _score_ours(adapted(settings, model, text_only=False), settings, asked)
 
 
-def _score_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], *, text_only: bool) -> Scorer:
-    ours, seen = adapted(settings, model, text_only=text_only), images(settings, asked)
+def score_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
+    """without images, the frozen layers fused by torch.compile (`--compile`)"""
+    return _score_ours(adapted(settings, fused_twin(model), text_only=True), settings, asked)
+
+
+def _score_ours(ours: MultimodalAdapter, settings: Settings, asked: Sequence[Encoded]) -> Scorer:
+    seen = images(settings, asked)
 
     @torch.no_grad()
     def run() -> list[list[float]]:
@@ -174,6 +180,7 @@ SCORING = {
     "limit, one by one": score_limit_one,
     "mmadapter, text-only": score_ours,
     "mmadapter, multimodal": score_ours_images,
+    "mmadapter, compiled": score_ours_compiled,
     "PEFT, one forward": score_peft,
     "generation": score_generate,
     "generation, PEFT": score_generate_peft,

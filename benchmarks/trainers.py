@@ -18,12 +18,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import LimitTraining, twin
+from benchmarks.limit import LimitTraining, fused_twin, twin
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, images
 from mmadapter.activations import Activations, stored_activations
-from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import fuse
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded
 from mmadapter.model import MultimodalAdapter
@@ -76,9 +74,7 @@ def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequen
 
 def train_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
     """adapter without images, the frozen layers fused by torch.compile (`--compile`)"""
-    fused = twin(model, ATTENTION_NAME)
-    fuse(fused)
-    return _train_ours(settings, adapted(settings, fused, text_only=True), asked, rate)
+    return _train_ours(settings, adapted(settings, fused_twin(model), text_only=True), asked, rate)
 
 
 def _train_ours(

@@ -73,7 +73,7 @@ class Settings:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the frozen weights. auto: float32 on a CPU, bfloat16 on a GPU."""
     compile: bool = False
-    """Time mmadapter's training with compiled layers as well: true needs a C++ compiler and a minute to start."""
+    """Time mmadapter with compiled layers as well: true needs a C++ compiler and a minute to start."""
     rounds: int = 5
     """How often each contender is timed."""
     seconds: float = 1800
