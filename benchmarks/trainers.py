@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import LimitTraining, fused_twin, twin
+from benchmarks.limit import LimitTraining, fused_twin
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, images
 from mmadapter.activations import Activations, stored_activations
