@@ -6,7 +6,6 @@ them by itself. A batch that is a single sequence is the other way to waste noth
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
-from benchmarks.workload import common_length
-from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import fuse
+from benchmarks.workload import common_length, twin
 from mmadapter.encoding import Encoded
 
 PACKED = "benchmarks-packed"
@@ -54,21 +51,6 @@ def _packed_attention(
 
 
 AttentionInterface.register(PACKED, _packed_attention)
-
-
-def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
-    """The same weights in modules of their own, with another attention kernel."""
-    weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    other = copy.deepcopy(model, weights)
-    other.set_attn_implementation(attention)
-    return other
-
-
-def fused_twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The same weights with mmadapter's attention, in layers that torch.compile fuses (`--compile`)."""
-    other = twin(model, ATTENTION_NAME)
-    fuse(other)
-    return other
 
 
 def packed_hidden(model: LlamaForCausalLM, rows: Sequence[Sequence[int]]) -> Float[Tensor, "N C"]:

@@ -111,14 +111,10 @@ def fastest(spent: Mapping[str, Sequence[float]], prefix: str) -> str:
 
 def publish(benchmark: str, settings: object, workload: Mapping[str, object], tables: Sequence[Table]) -> None:
     """Print the tables and, unless `settings.output` is None, write DATE-MACHINE-BENCHMARK.json and .md there."""
-    about = machine(getattr(settings, "device", "cpu"))
     record = {
         "benchmark": benchmark,
-        "date": date.today().isoformat(),
         "command": f"python -m benchmarks.{benchmark} {' '.join(_public(sys.argv[1:]))}".strip(),
-        "machine": about,
-        "versions": versions(),
-        "commit": git("rev-parse", "--short", "HEAD"),
+        **provenance(getattr(settings, "device", "cpu")),
         "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no", "--", "mmadapter")),
         "settings": {name: value for name, value in asdict(settings).items() if name != "output"},
         "workload": dict(workload),
@@ -134,7 +130,7 @@ def publish(benchmark: str, settings: object, workload: Mapping[str, object], ta
         console.print(shown)
     if settings.output is None:
         return
-    kind = "-".join(filter(None, [about["class"], benchmark, getattr(settings, "tag", "")]))
+    kind = "-".join(filter(None, [record["machine"]["class"], benchmark, getattr(settings, "tag", "")]))
     path = Path(settings.output) / f"{record['date']}-{kind}.json"
     write_text(path, json.dumps(record, indent=1, default=str) + "\n")
     write_text(path.with_suffix(".md"), markdown(record, tables))
@@ -171,6 +167,16 @@ def machine(device: str) -> dict[str, str | int | float | None]:
         "GPU": gpu,
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "load before": round(psutil.getloadavg()[0], 2) if hasattr(psutil, "getloadavg") else None,
+    }
+
+
+def provenance(device: str) -> dict[str, object]:
+    """When, on which machine, with which versions and from which commit."""
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine(device),
+        "versions": versions(),
+        "commit": git("rev-parse", "--short", "HEAD"),
     }
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import twin
-from benchmarks.workload import Settings
+from benchmarks.workload import Settings, twin
 from mmadapter.encoding import Encoded
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import fused_twin, limit_scoring, packs, twin
+from benchmarks.limit import limit_scoring, packs
 from benchmarks.peers import peft_twin, random_batches
-from benchmarks.workload import Settings, adapted, common_length, images
+from benchmarks.workload import Settings, adapted, common_length, fused_twin, images, twin
 from mmadapter.encoding import Encoded
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scoring import adaption_of, length_batches, option_log_likelihoods

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
-from benchmarks.limit import LimitTraining, fused_twin
+from benchmarks.limit import LimitTraining
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
-from benchmarks.workload import SIZES, Settings, adapted, images
+from benchmarks.workload import SIZES, Settings, adapted, fused_twin, images
 from mmadapter.activations import Activations, stored_activations
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded

@@ -6,6 +6,7 @@ both are drawn at random. The lengths are real.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mmadapter.adapter.adapter import Adapter, AdapterConfig
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import LanguageModel, resolve_device
+from mmadapter.backbone import LanguageModel, fuse, resolve_device
 from mmadapter.encoding import Encoded
 from mmadapter.errors import UserError
 from mmadapter.features import QuestionImages
@@ -144,6 +145,21 @@ def backbone(settings: Settings) -> LlamaForCausalLM:
             config, dtype=getattr(torch, settings.dtype), attn_implementation=ATTENTION_NAME
         )
     return model.eval().requires_grad_(False)
+
+
+def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
+    """The same weights in modules of their own, with another attention kernel."""
+    weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    other = copy.deepcopy(model, weights)
+    other.set_attn_implementation(attention)
+    return other
+
+
+def fused_twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The same weights with mmadapter's attention, in layers that torch.compile fuses (`--compile`)."""
+    other = twin(model, ATTENTION_NAME)
+    fuse(other)
+    return other
 
 
 def adapted(settings: Settings, model: LlamaForCausalLM, *, text_only: bool) -> MultimodalAdapter:

@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.command import command
-from benchmarks.measure import git, machine, versions
+from benchmarks.measure import provenance
 from benchmarks.memory import CLEAR, resident
 from benchmarks.workload import SIZES
 from eval.results import FOLDER
@@ -217,10 +216,7 @@ def main(settings: Settings) -> None:
         done += trainings(pool, settings, [(method, rate, seed) for method, rate in best.items() for seed in others])
     record = {
         "settings": _plain(settings),
-        "date": date.today().isoformat(),
-        "machine": machine("cpu"),
-        "versions": versions(),
-        "commit": git("rev-parse", "--short", "HEAD"),
+        **provenance("cpu"),
         "counted": counted(),
         "rates": best,
         "published": PUBLISHED,

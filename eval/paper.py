@@ -10,7 +10,6 @@ Writes eval/results/PRESET.json, eval/figures/PRESET/ and RESULTS.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -76,7 +75,7 @@ def _study(settings: Settings):
 
 def collected(settings: Settings, study, folder: Path):
     """Everything that is finished, of all recipes; what was recorded before and lies here no more stays recorded."""
-    from benchmarks.measure import git, machine, versions
+    from benchmarks.measure import provenance
     from eval.recipes import RECIPES
     from eval.results import FOLDER, Results
     from eval.runs import read_questions, read_runs
@@ -88,13 +87,7 @@ def collected(settings: Settings, study, folder: Path):
         if all(before.runs.get(key) == run for key, run in runs.items()):
             return before
         runs = before.runs | runs
-    about = {
-        "command": f"python -m eval.paper --preset {settings.preset}",
-        "date": date.today().isoformat(),
-        "machine": machine("cpu"),
-        "versions": versions(),
-        "commit": git("rev-parse", "--short", "HEAD"),
-    }
+    about = {"command": f"python -m eval.paper --preset {settings.preset}", **provenance("cpu")}
     return Results(about, questions, runs)
 
 

@@ -4,9 +4,8 @@
 
 For each wording that at least 25 training problems with an image share, a ridge regression from the features which
 `--preset small` projects to the answers' texts, fitted to those problems; the answer to a test question of the same
-words is the likeliest of its options. It sees the picture and not the question: what it can tell is in the features,
-and what an adapter on the same features does not tell is lost behind them. Writes eval/results/readout.json and
-RESULTS.md.
+words is the option with the highest score. What it can tell from the picture is in the features: an adapter that cannot
+has not lost it there. Writes eval/results/readout.json and RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.command import command
-from benchmarks.measure import git, machine, versions
+from benchmarks.measure import provenance
 from eval.results import FOLDER
 from mmadapter.config import PRESETS, InputFormat
-from mmadapter.errors import UserError
 from mmadapter.features import QuestionImages, question_images
 from mmadapter.files import write_text
 from mmadapter.scienceqa.load import load_dataset
@@ -53,18 +50,10 @@ def main(settings: Settings) -> None:
     """The read-out, its results file, and the page."""
     from eval.page import PAGE, page
 
-    if not settings.data_dir:
-        raise UserError("no data: --data-dir names the folders that hold ScienceQA")
     config = PRESETS["small"]
-    data = load_dataset("scienceqa", settings.data_dir)
+    data = load_dataset("scienceqa", settings.data_dir or None)
     images, data = question_images(load_tower(config.clip, scales=config.scales), data, config.part(InputFormat))
-    about = {
-        "date": date.today().isoformat(),
-        "machine": machine("cpu"),
-        "versions": versions(),
-        "commit": git("rev-parse", "--short", "HEAD"),
-    }
-    write_text(FILE, json.dumps({"about": about, "answered": read_out(data, images)}, indent=1) + "\n")
+    write_text(FILE, json.dumps({"about": provenance("cpu"), "answered": read_out(data, images)}, indent=1) + "\n")
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)
 

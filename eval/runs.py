@@ -29,7 +29,6 @@ from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.predictions import run_settings, stored_predictions
 from mmadapter.files import sole_writer
 from mmadapter.scienceqa.load import load_dataset
-from mmadapter.scienceqa.problems import Dataset
 from mmadapter.settings import CONFIG_FILE
 from mmadapter.training.log import LOG_FILE
 
@@ -136,17 +135,13 @@ def _train(config: RunConfig, folder: Path) -> None:
 
 def read_questions(study: Study) -> dict[str, Questions]:
     """Of each split: how many there are, and which class each is in."""
-    train = question_frame(_data(study)["train"])
-    return {split: _questions(frame, train) for split, frame in _frames(study).items()}
+    frames = _frames(study, "train", *SPLITS)
+    return {split: _questions(frames[split], frames["train"]) for split in SPLITS}
 
 
-def _frames(study: Study) -> dict[str, pd.DataFrame]:
-    data = _data(study)
-    return {split: question_frame(data[split]) for split in SPLITS}
-
-
-def _data(study: Study) -> Dataset:
-    return load_dataset(study.base.dataset, study.base.data_dir or None).first(study.base.limit)
+def _frames(study: Study, *splits: str) -> dict[str, pd.DataFrame]:
+    data = load_dataset(study.base.dataset, study.base.data_dir or None).first(study.base.limit)
+    return {split: question_frame(data[split]) for split in splits}
 
 
 def _questions(frame: pd.DataFrame, train: pd.DataFrame) -> Questions:
@@ -167,7 +162,7 @@ def _wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
 
 def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator[tuple[str, Run]]:
     """By key the record of every wanted run that is finished."""
-    frames, have = _frames(study), finished(folder)
+    frames, have = _frames(study, *SPLITS), finished(folder)
     for config in wanted(study, recipes):
         variant = have.get(run_key(config))
         if variant is not None:
