@@ -11,7 +11,7 @@ from eval.recipes import RECIPES
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, efficiency_tables, keys_of, readout_table, sentence
+from eval.tables import TABLES, efficiency_tables, keys_of, readout_tables, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
@@ -96,5 +96,5 @@ def readout() -> str:
     if not path.is_file() or results is None:
         return "*Not run yet: `python -m eval.readout --data-dir DIR`.*"
     record = json.loads(path.read_text(encoding="utf-8"))
-    table = readout_table(record, RECIPES["table2"], STUDIES["small"], results)
+    table = readout_tables(record, RECIPES["table2"], STUDIES["small"], results)
     return f"`python -m eval.readout --data-dir DIR`, {_made(record['about'])}.\n\n{table}"

@@ -1,6 +1,7 @@
 """What the image features say by themselves: a linear read-out of them for every question that training often asks.
 
     python -m eval.readout --data-dir DIR
+    python -m eval.readout --data-dir DIR --tuned FOLDER    # and of a tower of eval/backbones/tune_tower.py, on val
 
 For each wording that at least 25 training problems with an image share, a ridge regression from the features which
 `--preset small` projects to the answers' texts, fitted to those problems; the answer to a test question of the same
@@ -32,6 +33,7 @@ from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.vision.towers import load_tower
 
 FILE = FOLDER / "readout.json"
+PLAIN, TUNED = "efficientnet-lite0", "trained further"
 LEAST = 25
 """Training problems with an image that ask the same words."""
 PENALTIES = np.logspace(1, 6, 11)
@@ -44,39 +46,46 @@ class Settings:
 
     data_dir: tuple[Path, ...] = ()
     """Folders that hold ScienceQA; the first that holds a problem wins."""
+    tuned: Path | None = None
+    """Folder of an image tower that was trained further, to be compared with the plain one on val."""
 
 
 def main(settings: Settings) -> None:
     """The read-out, its results file, and the page."""
     from eval.page import PAGE, page
 
-    config = PRESETS["small"]
+    config, towers = PRESETS["small"], {}
     data = load_dataset("scienceqa", settings.data_dir or None)
-    images, data = question_images(load_tower(config.clip, scales=config.scales), data, config.part(InputFormat))
-    write_text(FILE, json.dumps({"about": provenance("cpu"), "answered": read_out(data, images)}, indent=1) + "\n")
+    for name, tower in {PLAIN: config.clip, TUNED: settings.tuned}.items():
+        if tower is not None:
+            asked = load_tower(str(tower), scales=config.scales)
+            images, known = question_images(asked, data, config.part(InputFormat))
+            splits = ("val", "test") if name == PLAIN else ("val",)
+            towers[name] = {split: read_out(known, images, split) for split in splits}
+    write_text(FILE, json.dumps({"about": provenance("cpu"), "towers": towers}, indent=1) + "\n")
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)
 
 
-def read_out(data: Dataset, images: QuestionImages, *, least: int = LEAST) -> str:
+def read_out(data: Dataset, images: QuestionImages, split: str = "test", *, least: int = LEAST) -> str:
     """
     Returns:
-        A digit a test question: 1 right, 0 wrong, - where training asks its words in fewer than `least` problems
-        with an image.
+        A digit a question of the split: 1 right, 0 wrong, - where training asks its words in fewer than `least`
+        problems with an image.
     """
     asked: dict[str, list[Problem]] = defaultdict(list)
     for problem in data["train"]:
         if problem.pid in images.row:
             asked[problem.question].append(problem)
     to_answer: dict[str, list[Problem]] = defaultdict(list)
-    for problem in data["test"]:
+    for problem in data[split]:
         if problem.pid in images.row and len(asked[problem.question]) >= least:
             to_answer[problem.question].append(problem)
     right = {}
     for words, questions in to_answer.items():
         answers = _answers(asked[words], questions, images)
         right |= {q.pid: str(int(answer == q.answer)) for q, answer in zip(questions, answers, strict=True)}
-    return "".join(right.get(problem.pid, "-") for problem in data["test"])
+    return "".join(right.get(problem.pid, "-") for problem in data[split])
 
 
 def _answers(problems: Sequence[Problem], questions: Sequence[Problem], images: QuestionImages) -> list[int]:

@@ -24,7 +24,7 @@ class Study:
     """Settings over the base of the main result (Table 2)."""
     seeds: tuple[int, ...]
     layers: tuple[int, ...]
-    """L, ascending; the last one is the base's."""
+    """L, ascending, the base's among them."""
     lengths: tuple[int, ...]
     """K, ascending, the base's among them."""
     scales: tuple[int, ...]
@@ -105,7 +105,7 @@ STUDIES = {
         seeds=(0, 1),
         layers=(10, 20, 30),
         lengths=(1, 10, 30),
-        scales=(1, 6),
+        scales=(1, 7),
         components=512,
         prompt_std=1.0,
         epochs=(3, 6, 12),

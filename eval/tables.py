@@ -188,20 +188,36 @@ def _seeds(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def readout_table(record: dict[str, Any], recipe: Recipe, study: Study, results: Results) -> str:
-    """The arms of a recipe beside the linear read-out of the image features, on the questions that it answers.
+def readout_tables(record: dict[str, Any], recipe: Recipe, study: Study, results: Results) -> str:
+    """The arms of a recipe beside the linear read-out of the image features, on the test questions that it answers;
+    and where a tower trained further was read out too, both towers on val.
 
     Args:
         record: of `eval.readout`.
     """
-    answered = np.array(list(record["answered"]))
-    asked = answered != "-"
-    found = {"linear read-out": (answered[asked] == "1")[None]}
+    towers = [(name, {split: _digits(own) for split, own in tower.items()}) for name, tower in record["towers"].items()]
+    answered = towers[0][1]["test"]
+    asked = answered >= 0
+    found = {"linear read-out": answered[None, asked]}
     for arm in recipe.arms(study):
         if keys := keys_of(arm, study, results):
-            found[arm.label] = results.right(keys, "test", "Avg")[:, asked]
-    rows = [[name, f"{asked.sum():,}", told(estimate(right.astype(int)))] for name, right in found.items()]
-    return markdown(["", "questions", "accuracy"], rows)
+            found[arm.label] = results.right(keys, "test", "Avg")[:, asked].astype(int)
+    tables = [_readouts(found, "test")]
+    if len(towers) > 1:
+        (plain, before), (tuned, after) = [(name, own["val"][None, own["val"] >= 0]) for name, own in towers]
+        both = {plain: before, tuned: after}
+        tables.append(f"{_readouts(both, 'val')}\n| difference | | {told(estimate(after - before), signed=True)} |")
+    return "\n\n".join(tables)
+
+
+def _digits(bits: str) -> np.ndarray:
+    """Of a read-out: 1 right, 0 wrong, -1 not asked."""
+    return np.array([-1 if bit == "-" else int(bit) for bit in bits])
+
+
+def _readouts(found: dict[str, np.ndarray], split: str) -> str:
+    rows = [[name, f"{right.shape[1]:,}", told(estimate(right))] for name, right in found.items()]
+    return markdown(["", f"{split} questions", "accuracy"], rows)
 
 
 TABLES = {"arms": arms_table, "curves": arms_table, "columns": columns_table, "classes": classes_table}

@@ -10,7 +10,7 @@ from eval.recipes import attention, by_class
 from eval.results import Questions, Results, Run
 from eval.runs import run_key
 from eval.study import STUDIES
-from eval.tables import MINUS, classes_table, controls_tables, efficiency_tables, sentence
+from eval.tables import MINUS, classes_table, controls_tables, efficiency_tables, readout_tables, sentence
 
 STUDY = STUDIES["tiny"]
 N = 200
@@ -94,6 +94,25 @@ def test_conditions_of_the_image_stand_where_they_were_asked():
     assert true.startswith("| true image | 100.00")
     assert blank.startswith(f"| blank image | 50.00 (40.03 to 59.97) | {MINUS}50.00")
     assert shuffled.startswith("| shuffled image | 0.00")
+
+
+def test_a_read_out_stands_beside_the_arms_on_the_questions_that_it_answers_and_towers_on_vals():
+    recipe = by_class.RECIPE
+    found = results(recipe, "1" * N, "01" * (N // 2))
+    towers = {"plain": {"val": "1100" * 5 + "-" * 180, "test": "-" * 100 + "1110" * 25}}
+    table = readout_tables({"towers": towers}, recipe, STUDY, found)
+    assert [line.split(" (")[0] for line in table.splitlines()[2:]] == [
+        "| linear read-out | 100 | 75.00",
+        "| multimodal | 100 | 100.00",
+        "| text-only | 100 | 50.00",
+    ]
+    towers["tuned"] = {"val": "1010" * 5 + "-" * 180}
+    _, val = readout_tables({"towers": towers}, recipe, STUDY, found).split("\n\n")
+    assert [line.split(" (")[0] for line in val.splitlines()[2:]] == [
+        "| plain | 20 | 50.00",
+        "| tuned | 20 | 50.00",
+        "| difference | | +0.00",
+    ]
 
 
 def test_storage_is_told_with_its_unit():
