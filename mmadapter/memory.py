@@ -152,8 +152,10 @@ def kept_by_a_layer(
     with FakeTensorMode():
         model = AutoModelForCausalLM.from_config(_one_layer(config), attn_implementation=ATTENTION_NAME, dtype=dtype)
         decoder = model.requires_grad_(False).eval().get_decoder()
-        frozen = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
         attention = decoder.layers[0].self_attn
+        decoder.layers[0], decoder.norm = _Unmasked(decoder.layers[0]), nn.Identity()
+        # only of tensors that stay: where a freed one lay, one that is kept may come to lie
+        frozen = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
         hidden = torch.zeros(*shape, config.hidden_size, dtype=dtype, requires_grad=True)
         prompts = torch.zeros(adapter_len, config.hidden_size, requires_grad=True)
         gate = torch.zeros(config.num_attention_heads, requires_grad=True)
@@ -166,7 +168,6 @@ def kept_by_a_layer(
             return tensor
 
         image_token = torch.zeros(shape[0], config.hidden_size, requires_grad=True)
-        decoder.layers[0], decoder.norm = _Unmasked(decoder.layers[0]), nn.Identity()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             attach(attention, project_prompts(attention, prompts, gate.tanh(), image_token))
             decoder(inputs_embeds=hidden, use_cache=False)
