@@ -86,8 +86,6 @@ class Recipe:
             raise UserError(f"projection_rate is {self.projection_rate}: it must be above 0")
         if self.choice_loss < 0:
             raise UserError(f"choice_loss is {self.choice_loss}: it must be at least 0")
-        if self.choice_loss and self.store_activations:
-            raise UserError("choice_loss must be 0 with store_activations, which holds the right option alone")
         if not self.learning_rate > 0 or not self.clip_norm > 0:
             raise UserError("learning_rate and clip_norm must be above 0")
 

@@ -74,8 +74,8 @@ PADDING = 0.1
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One question laid out for scoring."""
+class Row:
+    """One question laid out for one forward."""
 
     tokens: list[int]
     positions: list[int]
@@ -85,10 +85,10 @@ class _Row:
     """(answer, column whose next token it is, token) of every token that is scored."""
 
 
-def _layout(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> _Row:
+def _layout(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> Row:
     shared = _common_prefix(answers)
     start = len(prompt) + len(shared)
-    row = _Row(prompt + shared, list(range(start)), [0] * start, [])
+    row = Row(prompt + shared, list(range(start)), [0] * start, [])
     for index, tokens in enumerate(answers):
         first = answers.index(tokens)
         if first < index:  # equal answers are one branch: exactly as likely, and the first of them is chosen
@@ -123,41 +123,62 @@ def target_and_option_log_likelihoods(
 
 
 def answer_and_choice_loss(
-    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+    model: MultimodalAdapter,
+    adaption: Adaption,
+    batch: Sequence[Encoded],
+    below: Float[Tensor, "B T C"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Two losses of one forward, in nats and summed over a batch: `answer_loss`, and the cross-entropy of the right
-    option among a question's options by their log-likelihoods, which is what scoring compares."""
-    scored = _target_and_options(model, adaption, batch)
+    option among a question's options by their log-likelihoods, which is what scoring compares.
+
+    Args:
+        below: what enters the first adapted layer of each `trained_row`, where it is at hand.
+    """
+    scored = _target_and_options(model, adaption, batch, below)
     answer = -torch.stack([target for target, _ in scored]).sum()
     choices = [options.log_softmax(-1)[q.answer] for q, (_, options) in zip(batch, scored, strict=True)]
     return answer, -torch.stack(choices).sum()
 
 
+def trained_row(question: Encoded, *, choices: bool) -> Row:
+    """What the model reads of a question in training: its right answer, or with `choices` all that it compares."""
+    return _layout(question.prompt, _compared(question) if choices else [question.target], whole=True)
+
+
+def _compared(question: Encoded) -> list[list[int]]:
+    """The options, and the target where it is none of them: letters are compared without their end."""
+    return question.options if question.target in question.options else [*question.options, question.target]
+
+
 def _target_and_options(
-    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], below: Tensor | None = None
 ) -> list[tuple[Float[Tensor, ""], Float[Tensor, " options"]]]:
-    answers = [q.options if q.target in q.options else [*q.options, q.target] for q in batch]
-    rows = [_layout(q.prompt, texts, whole=True) for q, texts in zip(batch, answers, strict=True)]
+    rows = [trained_row(question, choices=True) for question in batch]
     return [
-        (scores[texts.index(question.target)], scores[: len(question.options)])
-        for question, texts, scores in zip(batch, answers, _log_likelihoods(model, adaption, rows), strict=True)
+        (scores[_compared(question).index(question.target)], scores[: len(question.options)])
+        for question, scores in zip(batch, _log_likelihoods(model, adaption, rows, below), strict=True)
     ]
 
 
+def row_inputs(rows: Sequence[Row], device: torch.device) -> tuple[Int[Tensor, "B T"], dict[str, Tensor]]:
+    """What the decoder takes to read these rows in one forward: tokens, and its other inputs where rows branch."""
+    tokens = pad_tokens([row.tokens for row in rows]).to(device)
+    if not any(branch for row in rows for branch in row.branch):
+        return tokens, {}
+    positions = pad_tokens([row.positions for row in rows]).to(device)
+    branch = pad_tokens([row.branch for row in rows]).to(device)
+    return tokens, {"position_ids": positions, "attention_mask": _tree_mask(branch)}
+
+
 def _log_likelihoods(
-    model: MultimodalAdapter, adaption: Adaption, rows: Sequence[_Row]
+    model: MultimodalAdapter, adaption: Adaption, rows: Sequence[Row], below: Tensor | None = None
 ) -> list[Float[Tensor, " answers"]]:
     """Of each row's answers, in float64."""
     device = model.llm.model.device
-    tokens = pad_tokens([row.tokens for row in rows]).to(device)
-    positions = attention_mask = None
-    if any(branch for row in rows for branch in row.branch):
-        positions = pad_tokens([row.positions for row in rows]).to(device)
-        branch = pad_tokens([row.branch for row in rows]).to(device)
-        attention_mask = _tree_mask(branch)
     cells = sorted({(index, column) for index, row in enumerate(rows) for _, column, _ in row.reads})
     read = tuple(torch.tensor(part, device=device) for part in zip(*cells, strict=True))
-    logits = model.logits(adaption, tokens, read, position_ids=positions, attention_mask=attention_mask)
+    tokens, inputs = row_inputs(rows, device)
+    logits = model.logits(adaption, tokens, read, below=None if below is None else below.to(device), **inputs)
     where = {cell: index for index, cell in enumerate(cells)}
     reads = [(where[index, column], token) for index, row in enumerate(rows) for _, column, token in row.reads]
     cell, token = torch.tensor(reads, device=device).T

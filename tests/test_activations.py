@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mmadapter.activations import stored_activations
+from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoder
 from mmadapter.errors import UserError
-from mmadapter.scoring import adaption_of, answer_loss
+from mmadapter.scoring import adaption_of, answer_and_choice_loss, answer_loss
 from mmadapter.training.loop import train
 from tests.tiny import tiny_lm, tiny_model
 from tests.training.test_loop import DATA, IMAGES, RECIPE
@@ -31,10 +32,12 @@ def computed(model) -> list[int]:
     return seen
 
 
-def test_a_stored_training_is_the_plain_one():
+@pytest.mark.parametrize("choice_loss", [0.0, 1.0])
+def test_a_stored_training_is_the_plain_one(choice_loss):
     plain, stored = tiny_model(prompt_std=0.3), tiny_model(prompt_std=0.3)
-    train(plain, DATA, RECIPE, images=IMAGES, quiet=True)
-    train(stored, DATA, replace(RECIPE, store_activations=True), images=IMAGES, quiet=True)
+    recipe = replace(RECIPE, choice_loss=choice_loss)
+    train(plain, DATA, recipe, images=IMAGES, quiet=True)
+    train(stored, DATA, replace(recipe, store_activations=True), images=IMAGES, quiet=True)
     for ours, theirs in zip(plain.adapter.parameters(), stored.adapter.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-4)  # Adam divides: padding is of another width
 
@@ -49,6 +52,19 @@ def test_losses_and_gradients_need_no_layer_below():
     loss = answer_loss(model, adaption, batch, stored.of(batch))
     assert seen == []
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("answer", ["letter", "text"])
+def test_options_need_no_layer_below(answer):
+    model = tiny_model(gate=0.5, form=InputFormat(answer=answer))
+    batch = questions(model)
+    stored = stored_activations(model, batch, choices=True, quiet=True)
+    adaption = adaption_of(model, IMAGES, batch)
+    expected = answer_and_choice_loss(model, adaption, batch)
+    seen = computed(model)
+    losses = answer_and_choice_loss(model, adaption, batch, stored.of(batch))
+    assert seen == []
+    torch.testing.assert_close(losses, expected, rtol=0, atol=1e-5)
 
 
 def test_computed_once_for_every_seed_and_variant(cache):
@@ -68,7 +84,8 @@ def test_other_weights_layers_or_problems_are_other_activations(cache):
     changed = tiny_model()
     changed.llm.layers[0].mlp.down_proj.weight[0, 0] += 1
     stored_activations(changed, questions(model), quiet=True)
-    assert len(list(cache.glob("*.bin"))) == 4
+    stored_activations(model, questions(model), choices=True, quiet=True)
+    assert len(list(cache.glob("*.bin"))) == 5
 
 
 def test_in_the_models_own_precision():

@@ -120,7 +120,6 @@ def test_instructions_bring_their_own_settings():
     ("settings", "message"),
     [
         ({"choice_loss": -0.1}, "choice_loss is -0.1: it must be at least 0"),
-        ({"choice_loss": 1.0, "store_activations": True}, "choice_loss must be 0 with store_activations"),
     ],
 )
 def test_a_loss_on_the_choice_that_cannot_be(settings, message):

@@ -104,7 +104,9 @@ def train(
             log.sync()
             save_checkpoint(folder, model.adapter, optimizer, progress, best)
 
-    stored = stored_activations(model, train_set, quiet=quiet) if recipe.store_activations else None
+    stored = None
+    if recipe.store_activations:
+        stored = stored_activations(model, train_set, choices=bool(recipe.choice_loss), quiet=quiet)
     weights = list(model.adapter.parameters())
     lengths = [scored_length(q) if recipe.choice_loss else len(q.read_tokens) for q in train_set]
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
@@ -207,11 +209,12 @@ def _backward(
     total = torch.zeros((), device=model.llm.model.device)
     for part, counts in parts:
         adaption = adaption_of(model, images, part)
+        below = stored.of(part) if stored is not None else None
         if choice_loss:
-            answer, choice = answer_and_choice_loss(model, adaption, part)
+            answer, choice = answer_and_choice_loss(model, adaption, part, below)
             loss = answer / sizes[0] + choice_loss * choice / sizes[1]
         else:
-            loss = answer_loss(model, adaption, part, stored.of(part) if stored is not None else None) / sizes[0]
+            loss = answer_loss(model, adaption, part, below) / sizes[0]
         loss = loss * float(counts)
         accelerator.backward(loss)
         total += loss.detach()
