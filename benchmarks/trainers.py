@@ -25,7 +25,7 @@ from mmadapter.activations import Activations, stored_activations
 from mmadapter.config import Recipe
 from mmadapter.encoding import Encoded
 from mmadapter.model import MultimodalAdapter
-from mmadapter.scoring import adaption_of, answer_loss
+from mmadapter.scoring import adaption_of, answer_loss, trained_row
 from mmadapter.training.batches import epoch_batches, forward_parts
 from mmadapter.training.loop import BETAS
 
@@ -67,8 +67,9 @@ def train_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequen
 def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
     """adapter without images, what enters its first layer read from disk (`--store-activations`)"""
     ours = adapted(settings, model, text_only=True)
+    read = {question.pid: trained_row(question, choices=False) for question in asked}
     with TemporaryDirectory() as folder, patch.dict(os.environ, MMADAPTER_CACHE=folder):
-        stored = stored_activations(ours, asked, quiet=True)  # mapped: it stays when the folder is gone
+        stored = stored_activations(ours, read, quiet=True)  # mapped: it stays when the folder is gone
     return _train_ours(settings, ours, asked, rate, stored)
 
 

@@ -11,7 +11,7 @@ from eval.recipes import RECIPES
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, efficiency_tables, keys_of, readout_tables, sentence
+from eval.tables import TABLES, choices_table, efficiency_tables, keys_of, readout_tables, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
@@ -24,7 +24,9 @@ def page() -> str:
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    rendered = template.render(section=section, about=about, verdicts=verdicts, efficiency=efficiency, readout=readout)
+    rendered = template.render(
+        section=section, about=about, verdicts=verdicts, efficiency=efficiency, readout=readout, choices=choices
+    )
     return re.sub(r"\n{3,}", "\n\n", rendered)  # of what was not run
 
 
@@ -98,3 +100,12 @@ def readout() -> str:
     record = json.loads(path.read_text(encoding="utf-8"))
     table = readout_tables(record, RECIPES["table2"], STUDIES["small"], results)
     return f"`python -m eval.readout --data-dir DIR`, {_made(record['about'])}.\n\n{table}"
+
+
+def choices() -> str:
+    """What was tried before the settings of the small preset were taken."""
+    path = RESULTS / "choices.json"
+    if not path.is_file():
+        return "*Not run yet: `python -m eval.choose --data-dir DIR`.*"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return f"`python -m eval.choose --data-dir DIR --config YAML`.\n\n{choices_table(record)}"

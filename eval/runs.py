@@ -39,6 +39,7 @@ PLACES = frozenset(
 SPLITS = ("val", "test")
 TOPIC_QUESTIONS = 20
 """A topic with fewer test questions is not shown by itself."""
+WORDINGS = "IMG, asked in training: "
 OFTEN = 10
 """More training problems than these that ask the same words are many."""
 
@@ -146,18 +147,18 @@ def _frames(study: Study, *splits: str) -> dict[str, pd.DataFrame]:
 
 def _questions(frame: pd.DataFrame, train: pd.DataFrame) -> Questions:
     classes = {name: mask for name, mask in question_classes(frame).items() if not mask.isna().any()}
-    classes |= _wordings(frame, train)
+    classes |= wordings(frame, train)
     counts = frame["topic"].value_counts()
     for topic in sorted(counts.index[counts >= TOPIC_QUESTIONS]):
         classes[f"topic: {topic}"] = frame["topic"] == topic
     return Questions(len(frame), {name: _bits(mask.fillna(False)) for name, mask in classes.items()})
 
 
-def _wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
+def wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
     """Questions with an image, by how often the same words are asked in the training split, of whatever picture."""
     times = frame["question"].map(train["question"].value_counts()).fillna(0)
     bands = {"never": times == 0, f"1 to {OFTEN} times": times.between(1, OFTEN), "more often": times > OFTEN}
-    return {f"IMG, asked in training: {name}": frame["has_image"] & band for name, band in bands.items()}
+    return {f"{WORDINGS}{name}": frame["has_image"] & band for name, band in bands.items()}
 
 
 def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator[tuple[str, Run]]:
@@ -176,7 +177,7 @@ def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> 
         predictions = pd.read_parquet(stored_predictions(variant, split)[variant.name])
         correct[split] = _bits(answer_frame(predictions, questions, str(variant))["correct"])
     return Run(
-        settings=_told(config),
+        settings=told_settings(config),
         seed=config.seed,
         trained=metrics["trainable_parameters"],
         epochs=metrics["epochs"],
@@ -200,7 +201,7 @@ def _controls(variant: Path, questions: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _told(config: RunConfig) -> dict[str, Any]:
+def told_settings(config: RunConfig) -> dict[str, Any]:
     """Every setting that says what a run is."""
     return {name: value for name, value in asdict(config).items() if name not in PLACES}
 

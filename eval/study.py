@@ -100,10 +100,10 @@ STUDIES = {
         "tiny LLaMA (4 layers) and tiny CLIP. Table 2 has the preset's 18 epochs, the sweeps half of them.",
     ),
     "small": Study(
-        base=replace(PRESETS["small"], dataset="scienceqa", train_limit=2000),
-        full={"train_limit": None},
+        base=replace(PRESETS["small"], dataset="scienceqa", train_limit=2000, epochs=3),
+        full={"train_limit": None, "epochs": PRESETS["small"].epochs},
         seeds=(0, 1),
-        layers=(10, 20, 30),
+        layers=(4, 10, 20, 30),
         lengths=(1, 10, 30),
         scales=(1, 7),
         components=512,
@@ -111,8 +111,8 @@ STUDIES = {
         epochs=(3, 6, 12),
         column="IMG",
         about="A development subset of ScienceQA, with all 4,241 test questions and 6,249 of 12,726 training problems, "
-        "on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training problems at hand, the "
-        "sweeps 2,000 of them.",
+        "on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training problems at hand and "
+        "the preset's epochs, the sweeps 2,000 of them and three epochs.",
     ),
     "paper": Study(
         base=PRESETS["paper"],

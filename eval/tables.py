@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eval.results import Estimate, Results, estimate
-from eval.runs import run_key
+from eval.runs import WORDINGS, run_key
 from eval.study import Arm, Claim, Recipe, Study
 from mmadapter.evaluation.accuracy import COLUMNS, published_rows
 from mmadapter.evaluation.controls import CONDITIONS, LABELS
@@ -208,6 +208,25 @@ def readout_tables(record: dict[str, Any], recipe: Recipe, study: Study, results
         both = {plain: before, tuned: after}
         tables.append(f"{_readouts(both, 'val')}\n| difference | | {told(estimate(after - before), signed=True)} |")
     return "\n\n".join(tables)
+
+
+def choices_table(record: dict[str, Any]) -> str:
+    """Of `eval.choose`: the settings in which its trainings differ, and their accuracy, with its standard error, on the
+    held-out questions."""
+    trained = [(found["settings"], found["right"]) for found in record.values()]
+    first, classes = trained[0]
+    differ = [name for name in first if any(settings[name] != first[name] for settings, _ in trained)]
+    rows = [
+        [*(f"{settings[name]:g}" for name in differ), *(_share(*right[name]) for name in classes)]
+        for settings, right in trained
+    ]
+    questions = ["questions", *[""] * (len(differ) - 1), *(f"{n:,}" for _, n in classes.values())]
+    told_classes = [name.removeprefix(WORDINGS) for name in classes]
+    return markdown([*(f"`{name}`" for name in differ), *told_classes], [*rows, questions])
+
+
+def _share(right: int, asked: int) -> str:
+    return f"{100 * right / asked:.1f} ± {100 * math.sqrt(right * (asked - right) / asked**3):.1f}"
 
 
 def _digits(bits: str) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""What enters the first adapted layer, of every training problem: computed once and kept on disk.
+"""What enters the first adapted layer, of every question: computed once and kept on disk.
 
 Below that layer nothing trains, so these hidden states are the same in every epoch and for every seed and variant.
-With L of N layers adapted, an epoch then costs L forwards and L backwards instead of N and L.
+With L of N layers adapted, an epoch then costs L forwards and L backwards instead of N and L, and answers L forwards.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mmadapter.files import check_room, sole_writer, write_whole
 from mmadapter.model import MultimodalAdapter
 from mmadapter.paths import cache_dir
 from mmadapter.progress import progress_bar
-from mmadapter.scoring import SCORING_TOKENS, Row, row_inputs, similar_lengths, trained_row
+from mmadapter.scoring import SCORING_TOKENS, Row, row_inputs, similar_lengths
 
 
 class Activations:
-    """Hidden states of training problems, mapped from a file: one row a token, in the model's own precision."""
+    """Hidden states of questions, mapped from a file: one row a token, in the model's own precision."""
 
     def __init__(self, values: Float[Tensor, "N C"], lengths: Mapping[str, int]) -> None:
         """
         Args:
-            lengths: rows of each problem, by its id, in the order in which they lie in `values`.
+            lengths: rows of each question, by its id, in the order in which they lie in `values`.
         """
         ends = accumulate(lengths.values())
         self._values = values
@@ -42,19 +42,17 @@ class Activations:
         return pad_sequence([self.of_one(question.pid) for question in batch], batch_first=True)
 
     def of_one(self, pid: str) -> Float[Tensor, "T C"]:
-        """Of one problem."""
+        """Of one question."""
         return self._values[self._rows[pid]]
 
 
-def stored_activations(
-    model: MultimodalAdapter, questions: Sequence[Encoded], *, choices: bool = False, quiet: bool = False
-) -> Activations:
+def stored_activations(model: MultimodalAdapter, rows: Mapping[str, Row], *, quiet: bool = False) -> Activations:
     """Read what `activations/` of the cache holds, or compute and write it first.
 
-    The file is named by the frozen weights below the first adapted layer, their precision and the problems' tokens.
+    The file is named by the frozen weights below the first adapted layer, their precision and the questions' tokens.
 
     Args:
-        choices: of all options of each problem, not of the right one alone (`trained_row`).
+        rows: what is read of each question, by its id (`scoring.trained_row`, `scoring.scored_row`).
 
     Raises:
         UserError: every layer is adapted, or the disk has too little room.
@@ -62,7 +60,6 @@ def stored_activations(
     first, llm = model.first_adapted, model.llm.model
     if first == 0:
         raise UserError("--store-activations: all layers are adapted, so nothing is the same in every epoch")
-    rows = {question.pid: trained_row(question, choices=choices) for question in questions}
     lengths = {pid: len(row.tokens) for pid, row in rows.items()}
     size = (sum(lengths.values()), llm.config.hidden_size)
     path = cache_dir() / "activations" / f"{_key(model, rows)}.bin"

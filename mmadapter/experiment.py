@@ -90,7 +90,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     )
     layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
     config = replace(config, adapter_layers=layers, resume=False)
-    models = {variant: _build(config, llm, variant) for variant in VARIANTS[config.variant]}
+    models = {variant: build_model(config, llm, variant) for variant in VARIANTS[config.variant]}
     if first:
         check_room(folder, sum(checkpoint_bytes(model.adapter) for model in models.values()), "its checkpoints")
     with sole_writer(folder) if first else nullcontext():
@@ -144,7 +144,7 @@ def _run(
     return table
 
 
-def _build(config: RunConfig, llm: LanguageModel, variant: Variant) -> MultimodalAdapter:
+def build_model(config: RunConfig, llm: LanguageModel, variant: Variant) -> MultimodalAdapter:
     """The variant's model before training, on the shared language model."""
     tower = None
     if variant == "multimodal":
@@ -193,7 +193,10 @@ def _test(
     """Test one variant; the first process writes what is left of its folder."""
     folder, asked = config.folder / config.variant, data[config.split]
     file = folder / "predictions.parquet"
-    answers = predict(model, asked, scoring=config.scoring, images=images, file=file, quiet=quiet)
+    store = config.store_activations
+    answers = predict(
+        model, asked, scoring=config.scoring, images=images, file=file, store_activations=store, quiet=quiet
+    )
     rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
     system = Predictions(config.variant, answers, rule, str(file))
     # all processes measure, the same, for a sharded model

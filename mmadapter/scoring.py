@@ -107,19 +107,27 @@ def _layout(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> 
 
 
 def option_log_likelihoods(
-    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], below: Float[Tensor, "B T C"] | None = None
 ) -> list[Float[Tensor, " options"]]:
-    """Log-likelihood of each option of each question, exact over all its tokens that others do not share."""
+    """Log-likelihood of each option of each question, exact over all its tokens that others do not share.
+
+    Args:
+        below: what enters the first adapted layer of each `scored_row`, where it is at hand.
+    """
     with torch.no_grad():
-        return _log_likelihoods(model, adaption, [_layout(q.prompt, q.options, whole=False) for q in batch])
+        return _log_likelihoods(model, adaption, [scored_row(question) for question in batch], below)
 
 
 def target_and_option_log_likelihoods(
-    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded]
+    model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], below: Float[Tensor, "B T C"] | None = None
 ) -> list[tuple[float, Float[Tensor, " options"]]]:
-    """Of each question the whole target's log-likelihood, in nats, and its options': a validation in one forward."""
+    """Of each question the whole target's log-likelihood, in nats, and its options': a validation in one forward.
+
+    Args:
+        below: what enters the first adapted layer of each `trained_row`, where it is at hand.
+    """
     with torch.no_grad():
-        return [(float(target), options) for target, options in _target_and_options(model, adaption, batch)]
+        return [(float(target), options) for target, options in _target_and_options(model, adaption, batch, below)]
 
 
 def answer_and_choice_loss(
@@ -140,8 +148,14 @@ def answer_and_choice_loss(
     return answer, -torch.stack(choices).sum()
 
 
+def scored_row(question: Encoded) -> Row:
+    """What the model reads of a question to answer it."""
+    return _layout(question.prompt, question.options, whole=False)
+
+
 def trained_row(question: Encoded, *, choices: bool) -> Row:
-    """What the model reads of a question in training: its right answer, or with `choices` all that it compares."""
+    """What the model reads of a question in training: its right answer, or with `choices` all that it compares, as in
+    validation."""
     return _layout(question.prompt, _compared(question) if choices else [question.target], whole=True)
 
 

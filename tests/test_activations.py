@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -9,8 +10,9 @@ from mmadapter.activations import stored_activations
 from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoder
 from mmadapter.errors import UserError
-from mmadapter.scoring import adaption_of, answer_and_choice_loss, answer_loss
-from mmadapter.training.loop import train
+from mmadapter.evaluation.predict import predict
+from mmadapter.scoring import adaption_of, answer_and_choice_loss, answer_loss, length_batches, trained_row
+from mmadapter.training.loop import train, validate
 from tests.tiny import tiny_lm, tiny_model
 from tests.training.test_loop import DATA, IMAGES, RECIPE
 
@@ -23,6 +25,10 @@ def cache(tmp_path, monkeypatch):
 
 def questions(model):
     return Encoder(model.llm, model.form)(DATA["train"])
+
+
+def rows(model, asked=None, *, choices: bool = False):
+    return {question.pid: trained_row(question, choices=choices) for question in asked or questions(model)}
 
 
 def computed(model) -> list[int]:
@@ -45,7 +51,7 @@ def test_a_stored_training_is_the_plain_one(choice_loss):
 def test_losses_and_gradients_need_no_layer_below():
     model = tiny_model(gate=0.5)
     batch = questions(model)
-    stored = stored_activations(model, batch, quiet=True)
+    stored = stored_activations(model, rows(model), quiet=True)
     adaption = adaption_of(model, IMAGES, batch)
     expected = answer_loss(model, adaption, batch)
     seen = computed(model)
@@ -55,10 +61,33 @@ def test_losses_and_gradients_need_no_layer_below():
 
 
 @pytest.mark.parametrize("answer", ["letter", "text"])
+def test_answers_need_no_layer_below_the_second_time(answer, cache):
+    model = tiny_model(gate=0.5, form=InputFormat(answer=answer))
+    asked = DATA["train"]
+    plain = predict(model, asked, images=IMAGES, quiet=True)
+    seen = computed(model)
+    once = predict(model, asked, images=IMAGES, store_activations=True, quiet=True)
+    assert sum(seen) > 0
+    seen.clear()
+    again = predict(model, asked, images=IMAGES, store_activations=True, quiet=True)
+    assert seen == []
+    pd.testing.assert_frame_equal(once, plain)
+    pd.testing.assert_frame_equal(again, plain)
+
+
+def test_a_stored_validation_is_the_plain_one():
+    model = tiny_model(gate=0.5)
+    stored = stored_activations(model, rows(model, choices=True), quiet=True)
+    seen = computed(model)
+    assert validate(model, IMAGES, questions(model), stored) == pytest.approx(validate(model, IMAGES, questions(model)))
+    assert len(seen) == len(length_batches(questions(model)))  # of the plain one alone
+
+
+@pytest.mark.parametrize("answer", ["letter", "text"])
 def test_options_need_no_layer_below(answer):
     model = tiny_model(gate=0.5, form=InputFormat(answer=answer))
     batch = questions(model)
-    stored = stored_activations(model, batch, choices=True, quiet=True)
+    stored = stored_activations(model, rows(model, choices=True), quiet=True)
     adaption = adaption_of(model, IMAGES, batch)
     expected = answer_and_choice_loss(model, adaption, batch)
     seen = computed(model)
@@ -68,23 +97,23 @@ def test_options_need_no_layer_below(answer):
 
 
 def test_computed_once_for_every_seed_and_variant(cache):
-    stored_activations(tiny_model(), questions(tiny_model()), quiet=True)
+    stored_activations(tiny_model(), rows(tiny_model()), quiet=True)
     for other in (tiny_model(seed=1), tiny_model(text_only=True)):
         seen = computed(other)
-        stored_activations(other, questions(other), quiet=True)
+        stored_activations(other, rows(other), quiet=True)
         assert seen == []
     assert len(list(cache.glob("*.bin"))) == 1
 
 
 def test_other_weights_layers_or_problems_are_other_activations(cache):
     model = tiny_model()
-    stored_activations(model, questions(model), quiet=True)
-    stored_activations(model, questions(model)[1:], quiet=True)
-    stored_activations(tiny_model(adapter_layers=1), questions(model), quiet=True)
+    stored_activations(model, rows(model), quiet=True)
+    stored_activations(model, rows(model, questions(model)[1:]), quiet=True)
+    stored_activations(tiny_model(adapter_layers=1), rows(model), quiet=True)
     changed = tiny_model()
     changed.llm.layers[0].mlp.down_proj.weight[0, 0] += 1
-    stored_activations(changed, questions(model), quiet=True)
-    stored_activations(model, questions(model), choices=True, quiet=True)
+    stored_activations(changed, rows(model), quiet=True)
+    stored_activations(model, rows(model, choices=True), quiet=True)
     assert len(list(cache.glob("*.bin"))) == 5
 
 
@@ -92,18 +121,18 @@ def test_in_the_models_own_precision():
     llm = tiny_lm()
     llm.model.to(torch.bfloat16)
     model = type(tiny_model()).build(llm, None, adapter_layers=1)
-    assert stored_activations(model, questions(model), quiet=True).of(questions(model)).dtype == torch.bfloat16
+    assert stored_activations(model, rows(model), quiet=True).of(questions(model)).dtype == torch.bfloat16
 
 
 def test_nothing_to_store_where_every_layer_is_adapted():
     model = tiny_model(adapter_layers=3)
     with pytest.raises(UserError, match="all layers are adapted"):
-        stored_activations(model, questions(model), quiet=True)
+        stored_activations(model, rows(model), quiet=True)
 
 
 def test_a_full_disk_is_told_before_the_work(monkeypatch, cache):
     model = tiny_model()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"the activations take 0\.00 GB, 0\.00 GB are free"):
-        stored_activations(model, questions(model), quiet=True)
+        stored_activations(model, rows(model), quiet=True)
     assert not list(cache.glob("*.bin*"))

@@ -57,7 +57,8 @@ MAY_IMPORT = {
         "scoring",
     },
     "evaluation": {
-        *("adapter", "backbone", "config", "encoding", "features", "frozen", "generation", "instructions", "model"),
+        *("activations", "adapter", "backbone", "config", "encoding", "features", "frozen", "generation"),
+        *("instructions", "model"),
         *("processes", "progress", "scienceqa", "scoring", "settings", "vision"),
     },
     "report": {"adapter", "config", "evaluation", "scienceqa", "settings", "vision"},

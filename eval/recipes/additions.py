@@ -9,7 +9,7 @@ def arms(study: Study) -> list[Arm]:
     return [
         Arm(label="as in the paper", settings=paper),
         Arm(label=f"{study.components} components", settings=components),
-        Arm(label="and the choice loss", settings=components | {"choice_loss": 1.0}),
+        Arm(label="and the choice loss", settings=components | {"choice_loss": study.base.choice_loss or 1.0}),
     ]
 
 

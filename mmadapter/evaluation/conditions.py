@@ -50,6 +50,7 @@ def control_answers(
     scoring: Scoring = "likelihood",
     seed: int = 0,
     folder: Path | None = None,
+    store_activations: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
     """What a model answers under every condition.
@@ -62,6 +63,7 @@ def control_answers(
         answers: the model's predictions of `data` as it stands, with the same scoring: rotation 0.
         seed: of the shuffled images.
         folder: where the answers under each condition are kept: an interrupted call goes on after the last batch.
+        store_activations: as of `predict`, for the conditions of the image: their questions read the same.
 
     Returns:
         A row an answer: `condition` (one of `controls.CONDITIONS`, or `rotation N`), `pid`, `prediction` and
@@ -76,7 +78,8 @@ def control_answers(
     for condition, asked in changed.items():
         file = folder / f"{condition}.parquet" if folder is not None else None
         title = LABELS.get(condition, f"options, {condition}")
-        found = predict(model, asked, scoring=scoring, file=file, title=title, quiet=quiet)
+        store = store_activations and condition not in turns
+        found = predict(model, asked, scoring=scoring, file=file, store_activations=store, title=title, quiet=quiet)
         records.append(_records(condition, turned_back(found, asked, turns.get(condition, 0))))
     return pd.concat(records, ignore_index=True)
 

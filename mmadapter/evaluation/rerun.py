@@ -92,8 +92,16 @@ def store_predictions(file: Path, data: Dataset, *, scoring: Scoring, on_error: 
         images = None
         if model.tower is not None:
             images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
-        title = f"{file.parent.name}, answering"
-        predict(model, data, scoring=scoring, images=images, file=file, title=title, quiet=quiet)
+        predict(
+            model,
+            data,
+            scoring=scoring,
+            images=images,
+            file=file,
+            store_activations=run_settings(file.parent)["store_activations"],
+            title=f"{file.parent.name}, answering",
+            quiet=quiet,
+        )
 
 
 def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring: Scoring, quiet: bool) -> pd.DataFrame:
@@ -110,7 +118,10 @@ def store_controls(file: Path, data: Dataset, answers: pd.DataFrame, *, scoring:
     unfinished = file.with_name(f"{file.stem}-unfinished")
     with sole_writer(_run_of(file.parent)) if is_first() else nullcontext():
         model = load_variant(file.parent)
-        records = control_answers(model, data, answers, scoring=scoring, folder=unfinished, quiet=quiet)
+        store = run_settings(file.parent)["store_activations"]
+        records = control_answers(
+            model, data, answers, scoring=scoring, folder=unfinished, store_activations=store, quiet=quiet
+        )
         if is_first():
             write_whole(file, records.to_parquet)
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -33,6 +33,7 @@ from mmadapter.scoring import (
     length_batches,
     scored_length,
     target_and_option_log_likelihoods,
+    trained_row,
 )
 from mmadapter.training.batches import epoch_batches, forward_parts
 from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -104,9 +105,12 @@ def train(
             log.sync()
             save_checkpoint(folder, model.adapter, optimizer, progress, best)
 
-    stored = None
-    if recipe.store_activations:
-        stored = stored_activations(model, train_set, choices=bool(recipe.choice_loss), quiet=quiet)
+    stored = stored_val = None
+    if recipe.store_activations and model.first_adapted > 0:
+        read = {question.pid: trained_row(question, choices=bool(recipe.choice_loss)) for question in train_set}
+        stored = stored_activations(model, read, quiet=quiet)
+        read = {question.pid: trained_row(question, choices=True) for question in val_set}
+        stored_val = stored_activations(model, read, quiet=quiet) if val_set else None
     weights = list(model.adapter.parameters())
     lengths = [scored_length(q) if recipe.choice_loss else len(q.read_tokens) for q in train_set]
     epoch_steps = math.ceil(len(train_set) / recipe.batch_size)
@@ -140,7 +144,7 @@ def train(
                 log.step(progress.step, loss=loss, learning_rate=rate, gradient_norm=norm)
                 update(progress.step, f"loss {loss:.3f}")
                 paced()
-            val_loss, val_accuracy = validate(model, images, val_set)
+            val_loss, val_accuracy = validate(model, images, val_set, stored_val)
             record = EpochRecord(
                 epoch=progress.epoch + 1,
                 step=progress.step,
@@ -247,6 +251,7 @@ def validate(
     model: MultimodalAdapter,
     images: QuestionImages | None,
     questions: Sequence[Encoded],
+    stored: Activations | None = None,
 ) -> tuple[float | None, float | None]:
     """Loss (nats an answer token) and likelihood accuracy (percent); None for no questions.
 
@@ -260,7 +265,8 @@ def validate(
     loss, correct = 0.0, 0
     for indices, counts in in_step(length_batches(questions)):
         batch = [questions[index] for index in indices]
-        scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch)
+        below = stored.of(batch) if stored is not None else None
+        scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch, below)
         for question, (target, options) in zip(batch, scored, strict=True) if counts else ():
             loss -= target
             correct += int(options.argmax()) == question.answer

@@ -1,0 +1,29 @@
+"""Settings are compared on questions that are neither trained on nor of the test split."""
+
+from dataclasses import replace
+
+from eval.choose import ALL, asked, held_out
+from mmadapter.config import PRESETS
+from mmadapter.scienceqa.load import load_dataset
+
+
+def test_nothing_of_the_test_split_and_nothing_that_is_trained_on_is_asked():
+    data = load_dataset("demo").first(200)
+    held = held_out(data, 20)
+    train, test = (set(data.splits[split]) for split in ("train", "test"))
+    asked_of = set(held.splits["test"])
+    assert not test & set(held.problems)
+    assert held.splits["val"] == ()
+    assert len(asked_of & train) == 20
+    assert set(held.splits["train"]) == train - asked_of
+    assert asked_of - train == {problem.pid for problem in data["val"] if problem.has_image}
+    assert all(problem.has_image for problem in held["test"])
+    assert held_out(data, 20) == held
+
+
+def test_what_is_asked_is_counted_in_every_class():
+    data = held_out(load_dataset("demo").first(60), 10)
+    right = asked(replace(PRESETS["tiny"], epochs=1), data)
+    everything, *classes = (right.pop(ALL), *right.values())
+    assert everything[1] == len(data["test"])
+    assert [sum(counts) for counts in zip(*classes, strict=True)] == list(everything)
