@@ -153,12 +153,12 @@ def batches(monkeypatch):
     """Small batches; those that are answered, each as its pids. Answering stops once, before the batch of `stop_at`."""
     asked, answer = Asked(), predict_module.option_log_likelihoods
 
-    def counting(model, adaption, batch):
+    def counting(model, adaption, batch, below):
         if len(asked) == asked.stop_at:
             asked.stop_at = None
             raise KeyboardInterrupt
         asked.append([question.pid for question in batch])
-        return answer(model, adaption, batch)
+        return answer(model, adaption, batch, below)
 
     monkeypatch.setattr(predict_module, "option_log_likelihoods", counting)
     monkeypatch.setattr(predict_module, "length_batches", partial(length_batches, max_tokens=300))
