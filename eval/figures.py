@@ -89,7 +89,8 @@ def by_epoch(arms: list[Arm], study: Study, results: Results) -> Figure:
     loss, accuracy, final = figure.subplots(1, 3, width_ratios=[1.25, 1.25, 0.9])
     for arm, colour in zip(arms, COLOURS, strict=False):
         runs = [results.runs[key] for key in keys_of(arm, study, results)]
-        _curve(loss, runs, "train_loss", colour, "-", f"{arm.label}, training")
+        choice = " + choice" if arm.config(study, 0).choice_loss else ""
+        _curve(loss, runs, "train_loss", colour, "-", f"{arm.label}, training{choice}")
         _curve(loss, runs, "val_loss", colour, "--", f"{arm.label}, val")
         _curve(accuracy, runs, "val_accuracy", colour, "-", arm.label)
     loss.set(xlabel="epoch", ylabel="loss, nats a token", yscale="log", title="Loss")

@@ -112,7 +112,8 @@ STUDIES = {
         column="IMG",
         about="A development subset of ScienceQA, with all 4,241 test questions and 6,249 of 12,726 training problems, "
         "on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training problems at hand and "
-        "the preset's epochs, the sweeps 2,000 of them and three epochs.",
+        "the preset's epochs, the sweeps 2,000 of them and three epochs. Train losses have the tenfold choice loss in "
+        "them, val losses are of the answers' tokens alone.",
     ),
     "paper": Study(
         base=PRESETS["paper"],
