@@ -222,7 +222,8 @@ def _smaller(config: RunConfig, device: torch.device) -> Iterator[tuple[str, Run
         yield f"--dtype bfloat16 {told}", replace(least, dtype="bfloat16")
     if device.type != "cpu" and not (config.offload or config.shard):
         whole = replace(least, compile=False, store_activations=False, quantise="none")
-        yield f"--offload {told}", replace(whole, offload=True)
+        stored = " --no-store-activations" if config.store_activations else ""
+        yield f"--offload {told}{stored}", replace(whole, offload=True)
     for bits in ("8bit", "4bit"):
         if config.quantise != bits and not config.shard:
             yield f"--quantise {bits} {told}", replace(least, quantise=bits, dtype="bfloat16")

@@ -19,6 +19,7 @@ from mmadapter.memory import (
     LIBRARIES,
     OPTIONS,
     Memory,
+    _smaller,
     check_memory,
     kept_by_a_layer,
     training_memory,
@@ -208,6 +209,11 @@ def test_too_large_is_told_with_what_would_fit_before_a_weight_is_fetched(hub, m
     assert fits in str(told.value)
     assert too_large not in str(told.value)
     assert not [request for request in hub.requests if "safetensors" in request and "GET" in request]
+
+
+def test_flags_that_are_told_go_together():
+    for flags in dict(_smaller(PRESETS["small"], torch.device("cuda"))):
+        assert main(["--preset", "small", *flags.split(), "--print-config"]) == 0
 
 
 def test_what_fits_is_let_through(hub, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -81,9 +82,11 @@ def _as_arguments(settings: dict) -> list[str]:
     """A file's settings as if they stood on the command line, where they are checked."""
     arguments = []
     for name, value in settings.items():
-        if value not in (None, False, []):
-            values = [] if value is True else value if isinstance(value, list) else [value]
-            arguments += ["--" + name.replace("_", "-"), *map(str, values)]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value not in (None, []):
+            arguments += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
     return arguments
 
 
@@ -101,7 +104,7 @@ def _parser() -> ArgumentParser:
         for name, text in _field_texts(kind).items():
             flag, hint = "--" + name.replace("_", "-"), hints[name]
             if hint is bool:
-                group.add_argument(flag, action="store_true", help=text)
+                group.add_argument(flag, action=BooleanOptionalAction, help=text)
             elif name == "data_dir":
                 group.add_argument(flag, nargs="+", metavar="DIR", help=text)
             elif get_origin(hint) is Literal:

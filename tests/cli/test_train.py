@@ -197,3 +197,16 @@ def test_print_config_is_complete_and_reads_back(tmp_path, capsys):
     assert capsys.readouterr().out == file.read_text().replace("seed: 0", "seed: 5")
     assert main(["--preset", "paper", "--llm", "other/model", "--print-config"]) == 0
     assert "adapter_layers: null" in capsys.readouterr().out  # its share of whatever depth that model has
+
+
+def test_what_a_preset_switches_on_is_switched_off_by_a_file_or_a_flag(tmp_path, capsys):
+    file = tmp_path / "off.yaml"
+    file.write_text("preset: small\nstore_activations: false\n")
+    for told, stored in [
+        (["--preset", "small"], "true"),
+        (["--preset", "small", "--no-store-activations"], "false"),
+        (["--config", str(file)], "false"),
+        (["--config", str(file), "--store-activations"], "true"),
+    ]:
+        assert main([*told, "--print-config"]) == 0
+        assert f"store_activations: {stored}\n" in capsys.readouterr().out
