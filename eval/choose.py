@@ -34,7 +34,9 @@ from mmadapter.training.loop import train
 
 FILE = FOLDER / "choices.json"
 HELD = 1000
+"""Training problems with an image that training lacks."""
 ALL = "IMG"
+"""Class of all questions that are asked: each has an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def main(settings: Settings) -> None:
     from eval.page import PAGE, page
 
     changed = read_settings(settings.config) if settings.config else {}
-    config = replace(PRESETS["small"], variant="multimodal", **changed)
+    config = replace(PRESETS["small"], **changed | {"variant": "multimodal"})
     data = held_out(load_dataset(config.dataset, settings.data_dir or None))
     found = {"settings": told_settings(config), "right": asked(config, data), "about": provenance("cpu")}
     choices = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from eval.results import Estimate, Results, Run
 from eval.study import Arm, Recipe, Study
-from eval.tables import accuracy_of, difference_of, keys_of
+from eval.tables import accuracy_of, compared, difference_of, keys_of
 from mmadapter.evaluation.accuracy import COLUMNS
 
 FOLDER = Path(__file__).parent / "figures"
@@ -41,8 +41,8 @@ STYLE = {
 
 def draw(recipe: Recipe, study: Study, results: Results, folder: Path) -> list[Path]:
     """NAME.svg and NAME.png; none where too few runs are there to compare."""
-    arms = [arm for arm in recipe.arms(study) if keys_of(arm, study, results)]
-    if len(arms) < 2:
+    arms = compared(recipe, study, results)
+    if not arms:
         return []
     with mpl.rc_context(STYLE):
         figure = DRAWINGS[recipe.figure](arms, study, results)

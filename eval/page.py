@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from eval.figures import FOLDER as FIGURES
@@ -11,7 +12,7 @@ from eval.recipes import RECIPES
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, choices_table, efficiency_tables, keys_of, readout_tables, sentence
+from eval.tables import TABLES, choices_table, compared, efficiency_tables, readout_tables, sentence
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
@@ -65,7 +66,7 @@ def verdicts(preset: str) -> str:
     return "\n".join(
         sentence(claim, recipe, study, results)
         for recipe in RECIPES.values()
-        if any(keys_of(arm, study, results) for arm in recipe.arms(study))
+        if compared(recipe, study, results)
         for claim in recipe.claims
     )
 
@@ -73,7 +74,7 @@ def verdicts(preset: str) -> str:
 def section(preset: str, name: str) -> str:
     """A recipe's question, table and figure."""
     results, study, recipe = _results(preset), STUDIES[preset], RECIPES[name]
-    if results is None or not any(keys_of(arm, study, results) for arm in recipe.arms(study)):
+    if results is None or not compared(recipe, study, results):
         return ""
     parts = [f"### {recipe.title}", recipe.asks]
     parts.append(TABLES[recipe.figure](recipe, study, results))
@@ -85,27 +86,29 @@ def section(preset: str, name: str) -> str:
 
 def efficiency() -> str:
     """Table 3."""
-    path = RESULTS / "efficiency.json"
-    if not path.is_file():
-        return "*Not run yet: `python -m eval.efficiency`.*"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return f"`python -m eval.efficiency`, {_made(record)}.\n\n{efficiency_tables(record)}"
+    return _recorded("efficiency", "python -m eval.efficiency", efficiency_tables, lambda record: [record])
 
 
 def readout() -> str:
     """What the image features hold, beside what the adapters of the small preset make of them."""
-    path, results = RESULTS / "readout.json", _results("small")
-    if not path.is_file() or results is None:
-        return "*Not run yet: `python -m eval.readout --data-dir DIR`.*"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    table = readout_tables(record, RECIPES["table2"], STUDIES["small"], results)
-    return f"`python -m eval.readout --data-dir DIR`, {_made(record['about'])}.\n\n{table}"
+
+    def tables(record: dict) -> str:
+        return readout_tables(record, RECIPES["table2"], STUDIES["small"], Results.read(RESULTS / "small.json"))
+
+    return _recorded("readout", "python -m eval.readout --data-dir DIR", tables, lambda record: [record["about"]])
 
 
 def choices() -> str:
     """What was tried before the settings of the small preset were taken."""
-    path = RESULTS / "choices.json"
+    command = "python -m eval.choose --data-dir DIR --config YAML"
+    return _recorded("choices", command, choices_table, lambda record: [own["about"] for own in record.values()])
+
+
+def _recorded(name: str, command: str, tables: Callable[[dict], str], abouts: Callable[[dict], list[dict]]) -> str:
+    """A results file's tables, under the command that wrote it, and when."""
+    path = RESULTS / f"{name}.json"
     if not path.is_file():
-        return "*Not run yet: `python -m eval.choose --data-dir DIR`.*"
+        return f"*Not run yet: `{command}`.*"
     record = json.loads(path.read_text(encoding="utf-8"))
-    return f"`python -m eval.choose --data-dir DIR --config YAML`.\n\n{choices_table(record)}"
+    made = dict.fromkeys(_made(about) for about in abouts(record))
+    return f"`{command}`, {'; '.join(made)}.\n\n{tables(record)}"

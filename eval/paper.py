@@ -77,16 +77,16 @@ def collected(settings: Settings, study, folder: Path):
     """Everything that is finished, of all recipes; what was recorded before and lies here no more stays recorded."""
     from benchmarks.measure import provenance
     from eval.recipes import RECIPES
-    from eval.results import FOLDER, Results
+    from eval.results import FOLDER, Results, taken_again
     from eval.runs import read_questions, read_runs
 
     path = FOLDER / f"{settings.preset}.json"
     questions, runs = read_questions(study), dict(read_runs(study, RECIPES.values(), folder))
     before = Results.read(path) if path.is_file() else None
     if before is not None and before.questions == questions:
-        if all(before.runs.get(key) == run for key, run in runs.items()):
+        runs = before.runs | {key: taken_again(before.runs.get(key), run) for key, run in runs.items()}
+        if runs == before.runs:
             return before
-        runs = before.runs | runs
     about = {"command": f"python -m eval.paper --preset {settings.preset}", **provenance("cpu")}
     return Results(about, questions, runs)
 

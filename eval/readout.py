@@ -54,17 +54,19 @@ def main(settings: Settings) -> None:
     """The read-out, its results file, and the page."""
     from eval.page import PAGE, page
 
-    config, towers = PRESETS["small"], {}
     data = load_dataset("scienceqa", settings.data_dir or None)
-    for name, tower in {PLAIN: config.clip, TUNED: settings.tuned}.items():
-        if tower is not None:
-            asked = load_tower(str(tower), scales=config.scales)
-            images, known = question_images(asked, data, config.part(InputFormat))
-            splits = ("val", "test") if name == PLAIN else ("val",)
-            towers[name] = {split: read_out(known, images, split) for split in splits}
+    towers = {PLAIN: _of_tower(PRESETS["small"].clip, data, "val", "test")}
+    if settings.tuned:
+        towers[TUNED] = _of_tower(str(settings.tuned), data, "val")
     write_text(FILE, json.dumps({"about": provenance("cpu"), "towers": towers}, indent=1) + "\n")
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)
+
+
+def _of_tower(clip: str, data: Dataset, *splits: str) -> dict[str, str]:
+    config = PRESETS["small"]
+    images, known = question_images(load_tower(clip, scales=config.scales), data, config.part(InputFormat))
+    return {split: read_out(known, images, split) for split in splits}
 
 
 def read_out(data: Dataset, images: QuestionImages, split: str = "test", *, least: int = LEAST) -> str:

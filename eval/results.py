@@ -6,7 +6,7 @@ Everything that the tables, figures and sentences say is computed from it. It ho
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +52,11 @@ class Run:
     controls: dict[str, str] = field(default_factory=dict)
     """By condition of the image (`controls.CONDITIONS`), where its model was asked under it: a digit a test question,
     0 where there is no image."""
+
+
+def taken_again(before: Run | None, now: Run) -> Run:
+    """A run that was recorded before and is read again: `now`, but `before` where that only has controls besides."""
+    return before if before and not now.controls and replace(before, controls={}) == now else now
 
 
 @dataclass(frozen=True)

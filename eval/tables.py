@@ -24,6 +24,12 @@ def keys_of(arm: Arm, study: Study, results: Results) -> list[str]:
     return [key for seed in study.seeds if (key := run_key(arm.config(study, seed))) in results.runs]
 
 
+def compared(recipe: Recipe, study: Study, results: Results) -> list[Arm]:
+    """A recipe's arms that have runs; none where only one has."""
+    arms = [arm for arm in recipe.arms(study) if keys_of(arm, study, results)]
+    return arms if len(arms) > 1 else []
+
+
 def accuracy_of(arm: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
     """In percent; NaN where there is no run, or no such question."""
     keys = keys_of(arm, study, results)
@@ -53,10 +59,8 @@ def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
     columns += ["IMG"]
     head = ["", "seeds", "trained", f"val {study.column}", *(f"test {column}" for column in columns)]
     rows = []
-    for arm in recipe.arms(study):
+    for arm in compared(recipe, study, results):
         keys = keys_of(arm, study, results)
-        if not keys:
-            continue
         runs = [results.runs[key] for key in keys]
         cells = [accuracy_of(arm, study, results, split, column) for split, column in
                  [("val", study.column), *(("test", column) for column in columns)]]  # fmt: skip
@@ -69,10 +73,9 @@ def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
 def columns_table(recipe: Recipe, study: Study, results: Results) -> str:
     """The paper's Table 2: our arms over its published rows."""
     rows = []
-    for arm in recipe.arms(study):
-        if keys_of(arm, study, results):
-            cells = [accuracy_of(arm, study, results, "test", column) for column in COLUMNS]
-            rows.append([f"**{arm.label}**", *(told(cell) for cell in cells)])
+    for arm in compared(recipe, study, results):
+        cells = [accuracy_of(arm, study, results, "test", column) for column in COLUMNS]
+        rows.append([f"**{arm.label}**", *(told(cell) for cell in cells)])
     questions = results.questions["test"]
     rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in COLUMNS)])
     if study.base.dataset == "scienceqa":
@@ -214,15 +217,20 @@ def choices_table(record: dict[str, Any]) -> str:
     """Of `eval.choose`: the settings in which its trainings differ, and their accuracy, with its standard error, on the
     held-out questions."""
     trained = [(found["settings"], found["right"]) for found in record.values()]
-    first, classes = trained[0]
-    differ = [name for name in first if any(settings[name] != first[name] for settings, _ in trained)]
+    classes = trained[0][1]
+    values = {name: [settings.get(name) for settings, _ in trained] for settings, _ in trained for name in settings}
+    differ = [name for name, own in values.items() if any(value != own[0] for value in own)]
     rows = [
-        [*(f"{settings[name]:g}" for name in differ), *(_share(*right[name]) for name in classes)]
+        [*(_setting(settings.get(name)) for name in differ), *(_share(*right[name]) for name in classes)]
         for settings, right in trained
     ]
     questions = ["questions", *[""] * (len(differ) - 1), *(f"{n:,}" for _, n in classes.values())]
     told_classes = [name.removeprefix(WORDINGS) for name in classes]
     return markdown([*(f"`{name}`" for name in differ), *told_classes], [*rows, questions])
+
+
+def _setting(value: object) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _share(right: int, asked: int) -> str:

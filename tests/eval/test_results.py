@@ -1,10 +1,12 @@
 """Means and intervals over seeds and questions; the results file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from eval.results import Estimate, Questions, Results, Run, estimate
+from eval.results import Estimate, Questions, Results, Run, estimate, taken_again
 from mmadapter.errors import UserError
 
 
@@ -52,3 +54,13 @@ def test_written_and_read_is_the_same(tmp_path):
     assert again.right(["a"], "test", "TXT").shape == (1, 0)
     with pytest.raises(UserError, match="no results yet"):
         Results.read(tmp_path / "other.json")
+
+
+def test_controls_stay_recorded_until_the_run_is_another_or_is_asked_again():
+    plain = Run({}, 0, 7, [], 1.0, {"test": "10"})
+    asked, again = replace(plain, controls={"blank": "00"}), replace(plain, controls={"blank": "10"})
+    other = replace(plain, correct={"test": "11"})
+    assert taken_again(None, plain) == plain
+    assert taken_again(asked, plain) == asked
+    assert taken_again(asked, again) == again
+    assert taken_again(asked, other) == other

@@ -10,7 +10,15 @@ from eval.recipes import attention, by_class
 from eval.results import Questions, Results, Run
 from eval.runs import run_key
 from eval.study import STUDIES
-from eval.tables import MINUS, classes_table, controls_tables, efficiency_tables, readout_tables, sentence
+from eval.tables import (
+    MINUS,
+    choices_table,
+    classes_table,
+    controls_tables,
+    efficiency_tables,
+    readout_tables,
+    sentence,
+)
 
 STUDY = STUDIES["tiny"]
 N = 200
@@ -130,3 +138,17 @@ def test_storage_is_told_with_its_unit():
     shown = efficiency_tables(record)
     assert "| LLaMA-Adapter | 1,229,760 | 4.9 MB = 4.7 MiB (single precision) | 1.2M | 4.7M |" in shown
     assert "| LLaMA-Adapter | 9 | 0.3 of 0.1, 0.3 | 2 s | 1 MiB | 50.00 (50.00 to 50.00) |" in shown
+
+
+def test_settings_that_were_tried_stand_beside_what_they_came_to():
+    shared = {"clip": "efficientnet-lite0", "epochs": 3, "choice_loss": 10.0, "components": None}
+    tried = [({}, 90), ({"choice_loss": 0.5}, 80), ({"components": 512, "new": "b"}, 75)]
+    record = {str(right): {"settings": shared | changed, "right": {"IMG": [right, 100]}} for changed, right in tried}
+    assert choices_table(record).splitlines() == [
+        "| `choice_loss` | `components` | `new` | IMG |",
+        "| --- | ---: | ---: | ---: |",
+        "| 10 |  |  | 90.0 ± 3.0 |",
+        "| 0.5 |  |  | 80.0 ± 4.0 |",
+        "| 10 | 512 | b | 75.0 ± 4.3 |",
+        "| questions |  |  | 100 |",
+    ]
