@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks import answers
 from mmadapter.config import InputFormat
 from mmadapter.encoding import Encoded, Encoder
 from mmadapter.features import QuestionImages
@@ -48,12 +49,7 @@ def plain_log_likelihood(model: MultimodalAdapter, question: Encoded, option: li
 
 
 def plain_log_probability(model: MultimodalAdapter, question: Encoded, option: list[int]) -> Tensor:
-    """One row, one option, the language model's own forward, all logits."""
-    tokens = torch.tensor([question.prompt + option])
-    with model.prompted(adaption_of(model, IMAGES, [question])):
-        log_probabilities = model.llm.model(input_ids=tokens).logits[0].double().log_softmax(-1)
-    start = len(question.prompt) - 1
-    return torch.stack([log_probabilities[start + at, token] for at, token in enumerate(option)]).sum()
+    return answers.plain_log_probability(model, adaption_of(model, IMAGES, [question]), question, option)
 
 
 def test_options_scored_together_equal_options_scored_alone(model):

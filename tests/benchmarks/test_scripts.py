@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import costs, images, memory, score, train
+from benchmarks import answers, costs, images, memory, score, train
 from benchmarks.workload import Settings
 
 
@@ -100,3 +100,13 @@ def test_images(tmp_path, monkeypatch):
     images.main(settings)
     rows = {row["what"].split(":")[0]: row["images/s"]["median"] for row in result(settings)["tables"][0]["rows"]}
     assert rows["second run"] > rows["first run"]
+
+
+def test_no_answer_is_another_than_the_plain_ways(colour_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark"])
+    settings = answers.AnswerSettings(run=colour_run, output=tmp_path)
+    answers.main(settings)
+    (row,) = result(settings)["tables"][0]["rows"]
+    assert row["questions"] == "41"
+    assert row["other answers"] == 0
+    assert row["largest difference of a probability"] < 1e-5

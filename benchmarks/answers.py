@@ -1,0 +1,90 @@
+"""Whether what makes answering fast changes an answer: a run's test questions, asked the plain way too.
+
+    python -m benchmarks.answers --run runs/demo
+
+Plain is each option of each question by itself, through the language model's own forward, with the logits of every
+token. Both ways are in float32, whatever the run's own format is.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.command import command
+from benchmarks.measure import Table, publish
+from mmadapter.adapter.adapter import Adaption
+from mmadapter.encoding import Encoded, Encoder
+from mmadapter.evaluation.predict import predict
+from mmadapter.evaluation.predictions import run_settings
+from mmadapter.evaluation.rerun import load_variant
+from mmadapter.features import question_images
+from mmadapter.model import MultimodalAdapter
+from mmadapter.progress import progress_bar
+from mmadapter.scienceqa.load import load_dataset
+from mmadapter.scoring import adaption_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSettings:
+    run: Path = Path("runs/demo")
+    """Folder of a run with a multimodal variant."""
+    questions: int = 0
+    """The first ones of the test split; 0 is all."""
+    output: Path | None = Path(__file__).parent / "results"
+    """Folder of the result file."""
+
+    @property
+    def tag(self) -> str:
+        """Of a result file's name."""
+        return "{dataset}-{preset}".format(**run_settings(self.run))
+
+
+@torch.no_grad()
+def main(settings: AnswerSettings) -> None:
+    """The table."""
+    saved = run_settings(settings.run)
+    data = load_dataset(saved["dataset"], saved["data_dir"] or None)["test"].first(settings.questions or None)
+    model = load_variant(settings.run / "multimodal")
+    model.llm.model.float()
+    images, data = question_images(model.tower, data, model.form)
+    started = time.perf_counter()
+    answers = predict(model, data, images=images)
+    between = time.perf_counter()
+    plain = []
+    with progress_bar("answering, the plain way", len(answers)) as update:
+        for question in Encoder(model.llm, model.form)(list(data)):
+            adaption = adaption_of(model, images, [question])
+            scores = [plain_log_probability(model, adaption, question, option) for option in question.options]
+            plain.append(torch.stack(scores).softmax(0).cpu())
+            update(len(plain))
+    ended = time.perf_counter()
+    given = [torch.tensor(own, dtype=torch.float64) for own in answers["probabilities"]]
+    row = {
+        "questions": f"{len(answers):,}",
+        "other answers": sum(int(own.argmax() != most) for own, most in zip(plain, answers["prediction"], strict=True)),
+        "largest difference of a probability": max(
+            (a - b).abs().max().item() for a, b in zip(given, plain, strict=True)
+        ),
+        "seconds": between - started,
+        "seconds, plain": ended - between,
+    }
+    workload = {"data": data.name, "llm": saved["llm"], "answer": saved["answer"]}
+    publish("answers", settings, workload, [Table("the same questions, both ways", [row])])
+
+
+def plain_log_probability(model: MultimodalAdapter, adaption: Adaption, question: Encoded, option: list[int]) -> Tensor:
+    """float64[], of an option: one row, the language model's own forward, all logits."""
+    tokens = torch.tensor([question.prompt + option], device=model.llm.model.device)
+    with model.prompted(adaption):
+        log_probabilities = model.llm.model(input_ids=tokens).logits[0].double().log_softmax(-1)
+    start = len(question.prompt) - 1
+    return torch.stack([log_probabilities[start + at, token] for at, token in enumerate(option)]).sum()
+
+
+if __name__ == "__main__":
+    command(main, AnswerSettings)
