@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from eval.results import Estimate, Results, Run
 from eval.study import Arm, Recipe, Study
@@ -54,20 +54,19 @@ def draw(recipe: Recipe, study: Study, results: Results, folder: Path) -> list[P
 
 
 def _accuracy(axes: Axes, arms: list[Arm], study: Study, results: Results, column: str, colour: str) -> None:
-    """Of each arm the mean with its interval, and beside it a small mark for every seed."""
+    """Of each arm the mean with its interval, and beside it a small mark for every seed of several."""
     found = [accuracy_of(arm, study, results, "test", column) for arm in arms]
     _points(axes, range(len(arms)), found, colour, f"test {column}")
     for place, arm in enumerate(arms):
         seeds = 100 * results.right(keys_of(arm, study, results), "test", column).mean(axis=1)
-        axes.plot([place + 0.12] * len(seeds), seeds, ".", color=colour, alpha=0.45, markersize=5)
+        if len(seeds) > 1:
+            axes.plot([place + 0.12] * len(seeds), seeds, ".", color=colour, alpha=0.45, markersize=5)
 
 
-def _points(axes: Axes, places, found: list[Estimate], colour: str, label: str, *, line: str = "-") -> None:
+def _points(axes: Axes, places, found: list[Estimate], colour: str, label: str) -> None:
     means = [value.mean for value in found]
     ends = [[v.mean - v.low for v in found], [v.high - v.mean for v in found]]
-    axes.errorbar(
-        places, means, yerr=ends, fmt=f"o{line}", color=colour, capsize=3, markersize=6, linewidth=1.4, label=label
-    )
+    axes.errorbar(places, means, yerr=ends, fmt="o", color=colour, capsize=3, markersize=6, linewidth=1.4, label=label)
 
 
 def by_arm(arms: list[Arm], study: Study, results: Results) -> Figure:
@@ -94,6 +93,7 @@ def by_epoch(arms: list[Arm], study: Study, results: Results) -> Figure:
         _curve(loss, runs, "val_loss", colour, "--", f"{arm.label}, val")
         _curve(accuracy, runs, "val_accuracy", colour, "-", arm.label)
     loss.set(xlabel="epoch", ylabel="loss, nats a token", yscale="log", title="Loss")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     loss.yaxis.set_minor_formatter(NullFormatter())
     for axes in (loss, accuracy):
@@ -103,7 +103,7 @@ def by_epoch(arms: list[Arm], study: Study, results: Results) -> Figure:
     accuracy.legend(fontsize=8)
     for column, colour in zip(dict.fromkeys([study.column, "IMG"]), (GREY, "#111827"), strict=False):
         found = [accuracy_of(arm, study, results, "test", column) for arm in arms]
-        _points(final, range(len(arms)), found, colour, f"test {column}", line="")
+        _points(final, range(len(arms)), found, colour, f"test {column}")
     final.set_xticks(range(len(arms)), [arm.label for arm in arms], fontsize=8)
     final.set_xlim(-0.5, len(arms) - 0.5)
     final.set(ylabel="test accuracy, %", title="Test accuracy of the best epoch")
@@ -131,7 +131,7 @@ def by_column(arms: list[Arm], study: Study, results: Results) -> Figure:
     for index, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
         found = [accuracy_of(arm, study, results, "test", column) for column in columns]
         places = [place + 0.16 * (index - (len(arms) - 1) / 2) for place in range(len(columns))]
-        _points(axes, places, found, colour, arm.label, line="")
+        _points(axes, places, found, colour, arm.label)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_ylabel("test accuracy, %")
     axes.legend(loc="lower right")
