@@ -50,16 +50,17 @@ class Adapted(ABC):
         """Within it, every forward of the language model sees the adaption prompts.
 
         Keys and values of the prompts are computed once, on entry, and live until exit, whatever happens inside:
-        nothing is left behind that a later training step could mistake for its own.
+        nothing is left behind that a later training step could mistake for its own. Within another one it holds alone.
         """
         adapted = [layer.self_attn for layer in self.llm.layers[self.first_adapted :]]
+        outer = [getattr(attention, "adaption", None) for attention in adapted]
         try:
             for attention, prompts in zip(adapted, self.project(adaption), strict=True):
                 attach(attention, prompts)
             yield
         finally:
-            for attention in adapted:
-                attach(attention, None)
+            for attention, prompts in zip(adapted, outer, strict=True):
+                attach(attention, prompts)
 
     def logits(
         self,

@@ -18,6 +18,7 @@ from mmadapter.generation import generate
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.layout import ImageFile
 from mmadapter.scienceqa.problems import LETTERS, Dataset, Problem
+from mmadapter.scoring import option_log_likelihoods
 
 TEMPERATURE = 0.1
 """Of responses to instructions, with top-p 0.75: the authors'. Questions are answered greedily, as in the paper."""
@@ -35,16 +36,18 @@ class Speaker:
         temperature: float | None = None,
         top_p: float = 0.75,
         seed: int = 0,
+        quiet: bool = False,
     ) -> None:
         """
         Args:
             image: what the adapter sees with everything it is told.
             temperature: 0 is greedy; None is `TEMPERATURE` for instructions, 0 for questions.
+            quiet: does not tell on stderr how likely each option of a question is.
 
         Raises:
             UserError: an image for a text-only adapter, or a broken one.
         """
-        self.model, self.encode = model, Encoder(model.llm, model.form)
+        self.model, self.quiet, self.encode = model, quiet, Encoder(model.llm, model.form)
         self.follows = model.form.answer == "response"
         self.max_new_tokens, self.top_p = max_new_tokens, top_p
         self.temperature = (TEMPERATURE if self.follows else 0.0) if temperature is None else temperature
@@ -63,7 +66,7 @@ class Speaker:
             yield
 
     def say(self, line: str, context: str = "") -> str:
-        """Print, and return, what the model says to a line.
+        """Print, and return, what the model says to a line; of a question, too, how likely it finds each option.
 
         Args:
             line: an instruction, or a question and its options, ` | ` between them.
@@ -92,6 +95,10 @@ class Speaker:
             top_p=self.top_p,
             streamer=_Printer(self.model.llm.tokenizer),
         )
+        if not (self.follows or self.quiet):
+            scores = option_log_likelihoods(self.model, self._adaption, self.encode([asked]))[0].softmax(0)
+            likely = zip(map(printable, choices), scores.tolist(), strict=True)
+            print("by likelihood:", ", ".join(f"{choice} {share:.0%}" for choice, share in likely), file=sys.stderr)
         return text.strip()
 
 

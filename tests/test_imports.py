@@ -68,7 +68,7 @@ MAY_IMPORT = {
         *("scienceqa", "settings", "sharding", "training", "vision"),
     },
     "interchange": {"adapter", "backbone", "config", "hub"},
-    "speaker": {"adapter", "encoding", "features", "generation", "model", "scienceqa"},
+    "speaker": {"adapter", "encoding", "features", "generation", "model", "scienceqa", "scoring"},
     "cli": {
         *("config", "evaluation", "experiment", "interchange", "processes", "report", "settings", "speaker"),
         *("training",),

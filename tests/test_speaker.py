@@ -11,6 +11,7 @@ from mmadapter.features import QuestionImages
 from mmadapter.generation import generate
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Problem
+from mmadapter.scoring import option_log_likelihoods
 from mmadapter.speaker import Speaker
 from tests.tiny import FEATURE_SIZES, tiny_model
 
@@ -42,6 +43,13 @@ def test_a_question_gets_its_options(capsys):
     with model.prompted(model.adapter()):
         (expected,) = generate(model.llm, [encoded.prompt], 8)
     assert said(model, "Hot? | ice | fire", "h") == expected.strip()
+    likely = option_log_likelihoods(model, model.adapter(), [encoded])[0].softmax(0)
+    assert capsys.readouterr().err == f"by likelihood: ice {likely[0]:.0%}, fire {likely[1]:.0%}\n"
+    with model.prompted(model.adapter()):  # what is scored in between leaves the prompts where they were
+        option_log_likelihoods(model, model.adapter(), [encoded])
+        assert generate(model.llm, [encoded.prompt], 8) == [expected]
+    assert said(model, "Hot? | ice | fire", "h", quiet=True) == expected.strip()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("line", ["Hot?", "Hot? | ", "Hot? | " + " | ".join("abcdef")])

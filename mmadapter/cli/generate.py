@@ -39,6 +39,7 @@ def _generate(argv: Sequence[str] | None) -> None:
             temperature=args.temperature,
             top_p=args.top_p,
             seed=args.seed,
+            quiet=args.quiet,
         )
     terminal = sys.stdin.isatty()
     with speaker.ready():
