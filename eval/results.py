@@ -52,11 +52,15 @@ class Run:
     controls: dict[str, str] = field(default_factory=dict)
     """By condition of the image (`controls.CONDITIONS`), where its model was asked under it: a digit a test question,
     0 where there is no image."""
+    generated: dict[str, str] = field(default_factory=dict)
+    """By split, where its model was asked to write the answer: a digit a question, 0 where it wrote no option."""
 
 
 def taken_again(before: Run | None, now: Run) -> Run:
-    """A run that was recorded before and is read again: `now`, but `before` where that only has controls besides."""
-    return before if before and not now.controls and replace(before, controls={}) == now else now
+    """A run that was recorded before and is read again: what its model was asked besides stays where it is the same."""
+    if before is None or replace(before, controls=now.controls, generated=now.generated) != now:
+        return now
+    return replace(now, controls=now.controls or before.controls, generated=before.generated | now.generated)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,12 @@ class Results:
         """bool[S, Q]: which test questions with an image each of some runs answered right under a condition."""
         member = self.questions["test"].member("IMG")
         return np.stack([_array(self.runs[key].controls[condition])[member] for key in keys])
+
+    def right_generated(self, keys: list[str], split: str, column: str) -> np.ndarray:
+        """bool[S, Q]: as `right`, of what those of the runs wrote that were asked to."""
+        member = self.questions[split].member(column)
+        written = [self.runs[key].generated[split] for key in keys if split in self.runs[key].generated]
+        return np.stack([_array(bits)[member] for bits in written]) if written else np.zeros((0, 0), dtype=bool)
 
     def write(self, path: Path) -> None:
         """As JSON, a line a run."""

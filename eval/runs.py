@@ -172,19 +172,26 @@ def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator
 
 def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> Run:
     metrics = json.loads((variant / "metrics.json").read_text(encoding="utf-8"))
-    correct = {}
-    for split, questions in frames.items():
-        predictions = pd.read_parquet(stored_predictions(variant, split)[variant.name])
-        correct[split] = _bits(answer_frame(predictions, questions, str(variant))["correct"])
     return Run(
         settings=told_settings(config),
         seed=config.seed,
         trained=metrics["trainable_parameters"],
         epochs=metrics["epochs"],
         seconds=_seconds(variant / LOG_FILE),
-        correct=correct,
+        correct=_correct(variant, frames, "likelihood"),
         controls=_controls(variant, frames["test"]),
+        generated=_correct(variant, frames, "generate"),
     )
+
+
+def _correct(variant: Path, frames: dict[str, pd.DataFrame], scoring: str) -> dict[str, str]:
+    """Of each split that a variant was asked in this way."""
+    found = {}
+    for split, questions in frames.items():
+        file = stored_predictions(variant, split, scoring)[variant.name]
+        if file.is_file():
+            found[split] = _bits(answer_frame(pd.read_parquet(file), questions, str(variant))["correct"])
+    return found
 
 
 def _controls(variant: Path, questions: pd.DataFrame) -> dict[str, str]:

@@ -53,17 +53,21 @@ def _paired(a: Arm, b: Arm, study: Study, results: Results, split: str, column: 
 
 
 def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
-    """A row an arm: what trains, accuracy on val and test, losses of the last epoch, and the paper's number."""
+    """A row an arm: what trains, accuracy on val and test, losses of the last epoch, and the paper's number; where
+    several arms were asked to write their answers, how often these were right."""
     published = _published()
     columns = ["Avg"] if study.column == "Avg" else []
     columns += ["IMG"]
+    arms = [(arm, keys_of(arm, study, results)) for arm in compared(recipe, study, results)]
+    written = sum(any("val" in results.runs[key].generated for key in keys) for _, keys in arms) > 1
     head = ["", "seeds", "trained", f"val {study.column}", *(f"test {column}" for column in columns)]
+    head += [f"val {study.column}, generated"] if written else []
     rows = []
-    for arm in compared(recipe, study, results):
-        keys = keys_of(arm, study, results)
+    for arm, keys in arms:
         runs = [results.runs[key] for key in keys]
         cells = [accuracy_of(arm, study, results, split, column) for split, column in
                  [("val", study.column), *(("test", column) for column in columns)]]  # fmt: skip
+        cells += [estimate(results.right_generated(keys, "val", study.column))] if written else []
         losses = [_mean([run.epochs[-1][name] for run in runs]) for name in ("train_loss", "val_loss")]
         row = [arm.label, str(len(keys)), f"{runs[0].trained:,}", *map(told, cells), *losses]
         rows.append([*row, published.get(arm.published or "", "")])
@@ -76,6 +80,10 @@ def columns_table(recipe: Recipe, study: Study, results: Results) -> str:
     for arm in compared(recipe, study, results):
         cells = [accuracy_of(arm, study, results, "test", column) for column in COLUMNS]
         rows.append([f"**{arm.label}**", *(told(cell) for cell in cells)])
+        keys = keys_of(arm, study, results)
+        if any("test" in results.runs[key].generated for key in keys):
+            cells = [estimate(results.right_generated(keys, "test", column)) for column in COLUMNS]
+            rows.append([f"{arm.label}, generated", *(told(cell) for cell in cells)])
     questions = results.questions["test"]
     rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in COLUMNS)])
     if study.base.dataset == "scienceqa":

@@ -56,11 +56,14 @@ def test_written_and_read_is_the_same(tmp_path):
         Results.read(tmp_path / "other.json")
 
 
-def test_controls_stay_recorded_until_the_run_is_another_or_is_asked_again():
+def test_what_a_model_was_asked_besides_stays_recorded_until_the_run_is_another():
     plain = Run({}, 0, 7, [], 1.0, {"test": "10"})
     asked, again = replace(plain, controls={"blank": "00"}), replace(plain, controls={"blank": "10"})
     other = replace(plain, correct={"test": "11"})
+    wrote, more = replace(plain, generated={"val": "01"}), replace(plain, generated={"test": "10"})
     assert taken_again(None, plain) == plain
     assert taken_again(asked, plain) == asked
     assert taken_again(asked, again) == again
     assert taken_again(asked, other) == other
+    assert taken_again(asked, wrote) == replace(asked, generated=wrote.generated)
+    assert taken_again(wrote, more) == replace(plain, generated={"val": "01", "test": "10"})

@@ -12,6 +12,7 @@ from eval.runs import run_key
 from eval.study import STUDIES
 from eval.tables import (
     MINUS,
+    arms_table,
     choices_table,
     classes_table,
     controls_tables,
@@ -60,6 +61,21 @@ def test_a_claim_that_nothing_is_lost_allows_what_it_names():
     found = results(recipe, "1" * N, "1" * N)
     assert "**Cannot be told**" in sentence(lossless, recipe, STUDY, found)  # 100 questions bound it at 3.6 points
     assert "**Agrees**" in sentence(replace(lossless, least=-4.0), recipe, STUDY, found)
+
+
+def test_what_arms_wrote_stands_beside_what_they_compared():
+    recipe = attention.RECIPE
+    found = results(recipe, "1" * N, "1" * N)
+    assert "generated" not in arms_table(recipe, STUDY, found)
+    for arm, wrote in zip(recipe.arms(STUDY), ("10" * (N // 2), "0" * N), strict=True):
+        key = run_key(arm.config(STUDY, 1))
+        found.runs[key] = replace(found.runs[key], generated={"val": wrote})
+    head, _, zero, rand = (
+        [cell.strip() for cell in line.split("|")] for line in arms_table(recipe, STUDY, found).splitlines()
+    )
+    column = head.index("val Avg, generated")
+    assert zero[column].startswith("50.00 (43.")
+    assert rand[column].startswith("0.00 (0.00 to ")
 
 
 def test_a_claim_without_runs_is_not_judged():
