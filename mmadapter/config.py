@@ -69,7 +69,8 @@ class Recipe:
     """AdamW's."""
     choice_loss: float = 0.0
     """Weight of a second loss beside that of the answer's tokens: the cross-entropy of the right option among all by
-    their likelihoods, which is what an answer is chosen by. 0 is the paper's."""
+    their likelihoods, which is what an answer is chosen by. 0 is the paper's; a large one teaches to compare options,
+    and hardly to write one."""
     clip_norm: float = 1.0
     """Bound on the gradient's norm."""
     seed: int = 0
