@@ -178,14 +178,14 @@ def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> 
         trained=metrics["trainable_parameters"],
         epochs=metrics["epochs"],
         seconds=_seconds(variant / LOG_FILE),
-        correct=_correct(variant, frames, "likelihood"),
+        correct=_correct(variant, frames),
         controls=_controls(variant, frames["test"]),
         generated=_correct(variant, frames, "generate"),
     )
 
 
-def _correct(variant: Path, frames: dict[str, pd.DataFrame], scoring: str) -> dict[str, str]:
-    """Of each split that a variant was asked in this way."""
+def _correct(variant: Path, frames: dict[str, pd.DataFrame], scoring: str | None = None) -> dict[str, str]:
+    """Of each split that a variant was asked in this way; None is its run's own."""
     found = {}
     for split, questions in frames.items():
         file = stored_predictions(variant, split, scoring)[variant.name]
