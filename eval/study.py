@@ -102,7 +102,7 @@ STUDIES = {
     "small": Study(
         base=replace(PRESETS["small"], dataset="scienceqa", train_limit=2000, epochs=3),
         full={"train_limit": None, "epochs": PRESETS["small"].epochs},
-        seeds=(0, 1),
+        seeds=(0, 1, 2),
         layers=(4, 10, 20, 30),
         lengths=(1, 10, 30),
         scales=(1, 7),
