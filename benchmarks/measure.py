@@ -116,7 +116,7 @@ def publish(benchmark: str, settings: object, workload: Mapping[str, object], ta
         "command": f"python -m benchmarks.{benchmark} {' '.join(_public(sys.argv[1:]))}".strip(),
         **provenance(getattr(settings, "device", "cpu")),
         "changed_since_commit": bool(git("status", "--porcelain", "--untracked-files=no", "--", "mmadapter")),
-        "settings": {name: value for name, value in asdict(settings).items() if name != "output"},
+        "settings": {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)},
         "workload": dict(workload),
         "tables": [asdict(table) for table in tables],
     }
