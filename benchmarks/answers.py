@@ -17,16 +17,16 @@ from torch import Tensor
 
 from benchmarks.command import command
 from benchmarks.measure import Table, publish
-from mmadapter.adapter.adapter import Adaption
-from mmadapter.encoding import Encoded, Encoder
-from mmadapter.evaluation.predict import predict
-from mmadapter.evaluation.predictions import run_settings
-from mmadapter.evaluation.rerun import load_variant
-from mmadapter.features import question_images
+from mmadapter.adapter.parameters import Adaption
+from mmadapter.data import load_dataset
+from mmadapter.experiment.reload import load_variant
+from mmadapter.inference.image_features import question_images
+from mmadapter.inference.likelihood import adaption_of
+from mmadapter.inference.predict import predict
+from mmadapter.inference.tokenising import Encoded, Encoder
 from mmadapter.model import MultimodalAdapter
-from mmadapter.progress import progress_bar
-from mmadapter.scienceqa.load import load_dataset
-from mmadapter.scoring import adaption_of
+from mmadapter.runs.folder import RunFolder
+from mmadapter.storage.progress import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,15 @@ class AnswerSettings:
     @property
     def tag(self) -> str:
         """Of a result file's name."""
-        return "{dataset}-{preset}".format(**run_settings(self.run))
+        config = RunFolder(self.run).config
+        return f"{config.dataset}-{config.preset}"
 
 
 @torch.no_grad()
 def main(settings: AnswerSettings) -> None:
     """The table."""
-    saved = run_settings(settings.run)
-    data = load_dataset(saved["dataset"], saved["data_dir"] or None)["test"].first(settings.questions or None)
+    config = RunFolder(settings.run).config
+    data = load_dataset(config.dataset, config.data_dir or None)["test"].first(settings.questions or None)
     model = load_variant(settings.run / "multimodal")
     model.llm.model.float()
     images, data = question_images(model.tower, data, model.form)
@@ -73,7 +74,7 @@ def main(settings: AnswerSettings) -> None:
         "seconds": between - started,
         "seconds, plain": ended - between,
     }
-    workload = {"data": data.name, "llm": saved["llm"], "answer": saved["answer"]}
+    workload = {"data": data.name, "llm": config.llm, "answer": config.answer}
     publish("answers", settings, workload, [Table("the same questions, both ways", [row])])
 
 

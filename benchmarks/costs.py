@@ -19,9 +19,9 @@ from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, alternate, publish, rates, ratios
 from benchmarks.trainers import LEARNING_RATE
 from benchmarks.workload import LETTER_LEAD, SIZES, Settings, Shape, adapted, backbone, encoded
-from mmadapter.encoding import Encoded
-from mmadapter.features import QuestionImages
-from mmadapter.scoring import adaption_of, answer_loss, option_log_likelihoods
+from mmadapter.inference.image_features import QuestionImages
+from mmadapter.inference.likelihood import adaption_of, answer_loss, option_log_likelihoods
+from mmadapter.inference.tokenising import Encoded
 
 LENGTHS = (32, 64, 128, 256, 512)
 BATCHES = (1, 2, 4, 8, 16, 32)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, alternate, publish, rates
-from mmadapter.backbone import resolve_device
+from mmadapter.backbone.device import resolve_device
 from mmadapter.scienceqa.layout import ImageFile
 from mmadapter.vision.images import decode_rgb
 from mmadapter.vision.store import FeatureStore

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
 from benchmarks.workload import common_length, twin
-from mmadapter.encoding import Encoded
+from mmadapter.inference.tokenising import Encoded
 
 PACKED = "benchmarks-packed"
 """Name of the attention below. It has no mask function, so transformers builds no mask."""

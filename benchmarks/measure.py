@@ -21,7 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from mmadapter.files import write_text
+from mmadapter.storage.files import write_text
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("mmadapter", "torch", "transformers", "accelerate", "peft", "litgpt", "open_clip_torch", "numpy")

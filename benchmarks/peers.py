@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from benchmarks.workload import Settings, twin
-from mmadapter.encoding import Encoded
+from mmadapter.inference.tokenising import Encoded
 
 
 def random_batches(asked: Sequence[Encoded], settings: Settings) -> Iterator[list[Encoded]]:

@@ -16,9 +16,10 @@ from transformers import LlamaForCausalLM
 from benchmarks.limit import limit_scoring, packs
 from benchmarks.peers import peft_twin, random_batches
 from benchmarks.workload import Settings, adapted, common_length, fused_twin, images, twin
-from mmadapter.encoding import Encoded
+from mmadapter.inference.likelihood import adaption_of, option_log_likelihoods
+from mmadapter.inference.rows import length_batches
+from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
-from mmadapter.scoring import adaption_of, length_batches, option_log_likelihoods
 
 Scorer = Callable[[], object]
 """All questions once; the log-likelihood of each option of each question, or by pid the generated tokens."""

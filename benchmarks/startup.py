@@ -18,9 +18,9 @@ from benchmarks.measure import Quartiles, Table, alternate, publish
 
 FIRST_STEP = """
 import torch, mmadapter as mma
-from mmadapter.encoding import Encoder
+from mmadapter.inference.tokenising import Encoder
 from mmadapter.scienceqa.problems import Problem
-from mmadapter.scoring import adaption_of, answer_loss
+from mmadapter.inference.likelihood import adaption_of, answer_loss
 model = mma.MultimodalAdapter.build("tiny-llama", None, adapter_layers=4, form=mma.InputFormat(answer="text"))
 problem = Problem(pid="1", split="train", question="Which is larger?", choices=("a map", "a globe"), answer=1)
 batch = Encoder(model.llm, model.form)([problem] * 8)

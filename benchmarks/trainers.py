@@ -21,13 +21,14 @@ from transformers import LlamaForCausalLM
 from benchmarks.limit import LimitTraining
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, fused_twin, images
-from mmadapter.activations import Activations, stored_activations
-from mmadapter.config import Recipe
-from mmadapter.encoding import Encoded
+from mmadapter.config.settings import Recipe
+from mmadapter.inference.activations import Activations, stored_activations
+from mmadapter.inference.likelihood import adaption_of, answer_loss
+from mmadapter.inference.rows import trained_row
+from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
-from mmadapter.scoring import adaption_of, answer_loss, trained_row
 from mmadapter.training.batches import epoch_batches, forward_parts
-from mmadapter.training.loop import BETAS
+from mmadapter.training.schedule import BETAS
 
 LEARNING_RATE = 1e-3
 

@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import LanguageModel, fuse, resolve_device
-from mmadapter.encoding import Encoded
+from mmadapter.adapter.parameters import Adapter, AdapterConfig
+from mmadapter.backbone.compilation import compile_decoder
+from mmadapter.backbone.device import resolve_device
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
-from mmadapter.features import QuestionImages
+from mmadapter.inference.image_features import QuestionImages
+from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
-from mmadapter.paths import embedded
+from mmadapter.storage.paths import embedded
 
 
 class Size(NamedTuple):
@@ -158,7 +160,7 @@ def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
 def fused_twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """The same weights with mmadapter's attention, in layers that torch.compile fuses (`--compile`)."""
     other = twin(model, ATTENTION_NAME)
-    fuse(other)
+    compile_decoder(other)
     return other
 
 
@@ -255,16 +257,16 @@ def scienceqa_shapes(answer: str, random: np.random.Generator) -> tuple[list[Sha
 
 
 def _real_shapes(folders: list[Path], answer: str) -> tuple[list[Shape], str]:
-    from mmadapter.config import InputFormat
-    from mmadapter.encoding import Encoder
-    from mmadapter.scienceqa.load import load_dataset
-    from mmadapter.weights import find_smollm2
+    from mmadapter.backbone.smollm2 import find_smollm2
+    from mmadapter.config.settings import InputFormat
+    from mmadapter.data import load_dataset
+    from mmadapter.inference.tokenising import Encoder
 
     file = find_smollm2()
     if file is None:
         raise UserError(
             "the lengths of real questions are measured with SmolLM2's tokenizer, which is not here\n"
-            "  fetch it with `python -m mmadapter.weights`, or unset MMADAPTER_SCIENCEQA"
+            "  fetch it with `python -m mmadapter.backbone.smollm2`, or unset MMADAPTER_SCIENCEQA"
         )
     tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     with torch.device("meta"):  # only the tokenizer is asked

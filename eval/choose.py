@@ -19,17 +19,18 @@ from benchmarks.command import command
 from benchmarks.measure import provenance
 from eval.results import FOLDER
 from eval.runs import run_key, told_settings, wordings
-from mmadapter.backbone import resolve_device, resolve_dtype
-from mmadapter.config import PRESETS, Recipe, RunConfig
+from mmadapter.backbone.device import resolve_device, resolve_dtype
+from mmadapter.backbone.placement import load_placed
+from mmadapter.config.files import read_settings
+from mmadapter.config.presets import PRESETS
+from mmadapter.config.settings import Recipe, RunConfig
+from mmadapter.data import load_dataset
 from mmadapter.evaluation.frame import answer_frame, question_frame
-from mmadapter.evaluation.predict import predict
-from mmadapter.experiment import build_model
-from mmadapter.features import question_images
-from mmadapter.files import write_text
-from mmadapter.frozen import load_frozen
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.experiment.run import build_model
+from mmadapter.inference.image_features import question_images
+from mmadapter.inference.predict import predict
 from mmadapter.scienceqa.problems import Dataset
-from mmadapter.settings import read_settings
+from mmadapter.storage.files import write_text
 from mmadapter.training.loop import train
 
 FILE = FOLDER / "choices.json"
@@ -82,7 +83,7 @@ def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
     """How many of the held-out questions are answered right after training, and how many there are: of all, and by how
     often the same words are asked in training."""
     device = resolve_device(config.device)
-    model = build_model(config, load_frozen(config.llm, device, resolve_dtype(config.dtype, device)), "multimodal")
+    model = build_model(config, load_placed(config.llm, device, resolve_dtype(config.dtype, device)), "multimodal")
     assert model.tower is not None  # it is multimodal
     images, data = question_images(model.tower, data, model.form)
     train(model, data, config.part(Recipe), images=images)

@@ -27,14 +27,16 @@ from benchmarks.measure import provenance
 from benchmarks.memory import CLEAR, resident
 from benchmarks.workload import SIZES
 from eval.results import FOLDER
-from mmadapter.adapter.adapter import Adapter, AdapterConfig
-from mmadapter.backbone import LanguageModel, load_llm
-from mmadapter.config import PRESETS, InputFormat, Recipe
+from mmadapter.adapter.parameters import Adapter, AdapterConfig
+from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.loading import load_llm
+from mmadapter.config.presets import PRESETS
+from mmadapter.config.settings import InputFormat, Recipe
+from mmadapter.data import load_dataset
 from mmadapter.evaluation.frame import error_frame
-from mmadapter.evaluation.predict import predict
-from mmadapter.files import write_text
+from mmadapter.inference.predict import predict
 from mmadapter.model import MultimodalAdapter
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.storage.files import write_text
 from mmadapter.training.loop import train
 
 FILE = FOLDER / "efficiency.json"

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from eval.results import Estimate, Results, Run
-from eval.study import Arm, Recipe, Study
+from eval.study import Arm, Exhibit, Study
 from eval.tables import accuracy_of, compared, difference_of, keys_of
-from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS
 
 FOLDER = Path(__file__).parent / "figures"
 COLOURS = ("#0b6e99", "#d1603d", "#3f8f4f", "#7d5ba6", "#8a6d3b")
@@ -39,7 +39,7 @@ STYLE = {
 }
 
 
-def draw(recipe: Recipe, study: Study, results: Results, folder: Path) -> list[Path]:
+def draw(recipe: Exhibit, study: Study, results: Results, folder: Path) -> list[Path]:
     """NAME.svg and NAME.png; none where too few runs are there to compare."""
     arms = compared(recipe, study, results)
     if not arms:
@@ -127,7 +127,7 @@ def by_column(arms: list[Arm], study: Study, results: Results) -> Figure:
     """Test accuracy of each arm in the columns of Table 2."""
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
-    columns = [column for column in COLUMNS if results.questions["test"].member(column).any()]
+    columns = [column for column in TABLE_COLUMNS if results.questions["test"].member(column).any()]
     for index, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
         found = [accuracy_of(arm, study, results, "test", column) for column in columns]
         places = [place + 0.16 * (index - (len(arms) - 1) / 2) for place in range(len(columns))]
@@ -141,13 +141,13 @@ def by_column(arms: list[Arm], study: Study, results: Results) -> Figure:
 def by_class(arms: list[Arm], study: Study, results: Results) -> Figure:
     """The difference of two arms by class of questions: the paper's columns, then topics."""
     first, second = arms
-    classes = [*COLUMNS, *(name for name in results.questions["test"].classes if name not in COLUMNS)]
+    classes = [*TABLE_COLUMNS, *(name for name in results.questions["test"].classes if name not in TABLE_COLUMNS)]
     gains = {name: difference_of(first, second, study, results, "test", name) for name in classes}
     gains = {name: gain for name, gain in gains.items() if not math.isnan(gain.mean)}
     figure = Figure(figsize=(6.4, 0.8 + 0.26 * len(gains)))
     axes = figure.subplots()
     for place, (name, gain) in enumerate(gains.items()):
-        colour = COLOURS[0] if name in COLUMNS else GREY
+        colour = COLOURS[0] if name in TABLE_COLUMNS else GREY
         ends = [[gain.mean - gain.low], [gain.high - gain.mean]]
         axes.errorbar(gain.mean, place, xerr=ends, fmt="o", color=colour, capsize=2.5, markersize=5, linewidth=1.3)
     axes.axvline(0, color=GREY, linewidth=1)

@@ -64,7 +64,7 @@ def main(settings: Settings) -> None:
 
 def _study(settings: Settings):
     from eval.study import STUDIES
-    from mmadapter.settings import read_settings
+    from mmadapter.config.files import read_settings
 
     study = STUDIES[settings.preset]
     changed = read_settings(settings.config) if settings.config else {}

@@ -25,11 +25,12 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.command import command
 from benchmarks.measure import provenance
 from eval.results import FOLDER
-from mmadapter.config import PRESETS, InputFormat
-from mmadapter.features import QuestionImages, question_images
-from mmadapter.files import write_text
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.config.presets import PRESETS
+from mmadapter.config.settings import InputFormat
+from mmadapter.data import load_dataset
+from mmadapter.inference.image_features import QuestionImages, question_images
 from mmadapter.scienceqa.problems import Dataset, Problem
+from mmadapter.storage.files import write_text
 from mmadapter.vision.towers import load_tower
 
 FILE = FOLDER / "readout.json"

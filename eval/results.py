@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.intervals import accuracy_interval
-from mmadapter.files import write_text
+from mmadapter.evaluation.statistics import accuracy_interval
+from mmadapter.storage.files import write_text
 
 FOLDER = Path(__file__).parent / "results"
 LEVEL = 0.95

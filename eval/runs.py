@@ -21,16 +21,15 @@ from typing import Any
 import pandas as pd
 
 from eval.results import Questions, Run
-from eval.study import Recipe, Study
-from mmadapter.config import RunConfig
+from eval.study import Exhibit, Study
+from mmadapter.config.settings import RunConfig
+from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
-from mmadapter.evaluation.controls import CONDITIONS, controls_file, stored_controls
 from mmadapter.evaluation.frame import answer_frame, question_frame
-from mmadapter.evaluation.predictions import run_settings, stored_predictions
-from mmadapter.files import sole_writer
-from mmadapter.scienceqa.load import load_dataset
-from mmadapter.settings import CONFIG_FILE
-from mmadapter.training.log import LOG_FILE
+from mmadapter.evaluation.reliance import CONDITIONS
+from mmadapter.runs.folder import RunFolder, VariantFolder
+from mmadapter.runs.records import stored_controls
+from mmadapter.storage.locks import sole_writer
 
 PLACES = frozenset(
     {"preset", "data_dir", "output_dir", "resume", "device", "compile", "store_activations", "tensorboard", "on_error"}
@@ -62,7 +61,7 @@ def run_name(config: RunConfig, study: Study) -> str:
     return "-".join([config.variant, *told, run_key(config), f"seed{config.seed}"])
 
 
-def wanted(study: Study, recipes: Iterable[Recipe]) -> list[RunConfig]:
+def wanted(study: Study, recipes: Iterable[Exhibit]) -> list[RunConfig]:
     """Every run once, all recipes' first seeds before any second one: whatever is stopped early is balanced."""
     found: dict[str, RunConfig] = {}
     listed = list(recipes)
@@ -74,24 +73,18 @@ def wanted(study: Study, recipes: Iterable[Recipe]) -> list[RunConfig]:
     return list(found.values())
 
 
-def finished(folder: Path) -> dict[str, Path]:
-    """By key the folder of each finished variant of the runs in `folder`: those that answered val and test."""
-    found = {}
-    for metrics in sorted(folder.glob("*/*/metrics.json")):
-        variant = metrics.parent
-        if all(stored_predictions(variant, split)[variant.name].is_file() for split in SPLITS):
-            found[run_key(_config_of(variant))] = variant
-    return found
+def finished(folder: Path) -> dict[str, VariantFolder]:
+    """By key each finished variant of the runs in `folder`: those that answered val and test."""
+    runs = [RunFolder(path) for path in sorted(folder.glob("*")) if RunFolder(path).config_file.is_file()]
+    return {
+        run_key(variant.config): variant
+        for run in runs
+        for variant in run.variants
+        if variant.metrics.is_file() and all(variant.answers(split).predictions.is_file() for split in SPLITS)
+    }
 
 
-def _config_of(variant: Path) -> RunConfig:
-    saved = run_settings(variant)
-    if not (variant / CONFIG_FILE).is_file():
-        saved["variant"] = variant.name
-    return RunConfig(**saved | {"data_dir": (), "output_dir": None})
-
-
-def train_missing(study: Study, recipes: Iterable[Recipe], folder: Path, jobs: int, *, quiet: bool = False) -> None:
+def train_missing(study: Study, recipes: Iterable[Exhibit], folder: Path, jobs: int, *, quiet: bool = False) -> None:
     """Trains and tests, `jobs` at a time, every run that `folder` has not; one that was stopped goes on.
 
     Raises:
@@ -125,13 +118,13 @@ def train_missing(study: Study, recipes: Iterable[Recipe], folder: Path, jobs: i
 
 def _train(config: RunConfig, folder: Path) -> None:
     """In a process of its own."""
-    from mmadapter.evaluation.sources import complete
-    from mmadapter.experiment import run_experiment
+    from mmadapter.experiment.asking import ask_missing
+    from mmadapter.experiment.run import run_experiment
 
-    begun = (folder / CONFIG_FILE).exists()
+    begun = RunFolder(folder).config_file.exists()
     run_experiment(replace(config, output_dir=folder, resume=begun), quiet=True)
     for split in SPLITS:
-        complete([folder], split=split, quiet=True)
+        ask_missing([folder], split=split, quiet=True)
 
 
 def read_questions(study: Study) -> dict[str, Questions]:
@@ -161,7 +154,7 @@ def wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
     return {f"{WORDINGS}{name}": frame["has_image"] & band for name, band in bands.items()}
 
 
-def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator[tuple[str, Run]]:
+def read_runs(study: Study, recipes: Iterable[Exhibit], folder: Path) -> Iterator[tuple[str, Run]]:
     """By key the record of every wanted run that is finished."""
     frames, have = _frames(study, *SPLITS), finished(folder)
     for config in wanted(study, recipes):
@@ -170,34 +163,34 @@ def read_runs(study: Study, recipes: Iterable[Recipe], folder: Path) -> Iterator
             yield run_key(config), _read(config, variant, frames)
 
 
-def _read(config: RunConfig, variant: Path, frames: dict[str, pd.DataFrame]) -> Run:
-    metrics = json.loads((variant / "metrics.json").read_text(encoding="utf-8"))
+def _read(config: RunConfig, variant: VariantFolder, frames: dict[str, pd.DataFrame]) -> Run:
+    metrics = json.loads(variant.metrics.read_text(encoding="utf-8"))
     return Run(
         settings=told_settings(config),
         seed=config.seed,
         trained=metrics["trainable_parameters"],
         epochs=metrics["epochs"],
-        seconds=_seconds(variant / LOG_FILE),
+        seconds=_seconds(variant.log),
         correct=_correct(variant, frames),
         controls=_controls(variant, frames["test"]),
         generated=_correct(variant, frames, "generate"),
     )
 
 
-def _correct(variant: Path, frames: dict[str, pd.DataFrame], scoring: str | None = None) -> dict[str, str]:
+def _correct(variant: VariantFolder, frames: dict[str, pd.DataFrame], scoring: str | None = None) -> dict[str, str]:
     """Of each split that a variant was asked in this way; None is its run's own."""
     found = {}
     for split, questions in frames.items():
-        file = stored_predictions(variant, split, scoring)[variant.name]
+        file = variant.answers(split, scoring).predictions
         if file.is_file():
-            found[split] = _bits(answer_frame(pd.read_parquet(file), questions, str(variant))["correct"])
+            found[split] = _bits(answer_frame(pd.read_parquet(file), questions, str(variant.path))["correct"])
     return found
 
 
-def _controls(variant: Path, questions: pd.DataFrame) -> dict[str, str]:
+def _controls(variant: VariantFolder, questions: pd.DataFrame) -> dict[str, str]:
     """Of each condition of the image in which `mmadapter-eval --controls` asked the model."""
-    file = stored_predictions(variant, "test")[variant.name]
-    records = stored_controls(controls_file(file), pd.read_parquet(file))
+    answers = variant.answers("test")
+    records = stored_controls(answers.controls, pd.read_parquet(answers.predictions))
     if records is None:
         return {}
     asked = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}

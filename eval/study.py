@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mmadapter.config import PRESETS, RunConfig
+from mmadapter.config.presets import PRESETS
+from mmadapter.config.settings import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Exhibit:
     """One table or figure of the paper, or one of its claims."""
 
     name: str

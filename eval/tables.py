@@ -11,10 +11,10 @@ import numpy as np
 
 from eval.results import Estimate, Results, estimate
 from eval.runs import WORDINGS, run_key
-from eval.study import Arm, Claim, Recipe, Study
-from mmadapter.evaluation.accuracy import COLUMNS, published_rows
-from mmadapter.evaluation.controls import CONDITIONS, LABELS
-from mmadapter.evaluation.intervals import mcnemar
+from eval.study import Arm, Claim, Exhibit, Study
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, published_rows
+from mmadapter.evaluation.reliance import CONDITIONS, LABELS
+from mmadapter.evaluation.statistics import mcnemar
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -24,7 +24,7 @@ def keys_of(arm: Arm, study: Study, results: Results) -> list[str]:
     return [key for seed in study.seeds if (key := run_key(arm.config(study, seed))) in results.runs]
 
 
-def compared(recipe: Recipe, study: Study, results: Results) -> list[Arm]:
+def compared(recipe: Exhibit, study: Study, results: Results) -> list[Arm]:
     """A recipe's arms that have runs; none where only one has."""
     arms = [arm for arm in recipe.arms(study) if keys_of(arm, study, results)]
     return arms if len(arms) > 1 else []
@@ -52,7 +52,7 @@ def _paired(a: Arm, b: Arm, study: Study, results: Results, split: str, column: 
     return first, second
 
 
-def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
+def arms_table(recipe: Exhibit, study: Study, results: Results) -> str:
     """A row an arm: what trains, accuracy on val and test, losses of the last epoch, and the paper's number; where
     several arms were asked to write their answers, how often these were right."""
     published = _published()
@@ -74,26 +74,26 @@ def arms_table(recipe: Recipe, study: Study, results: Results) -> str:
     return markdown([*head, "train loss", "val loss", "paper"], rows)
 
 
-def columns_table(recipe: Recipe, study: Study, results: Results) -> str:
+def columns_table(recipe: Exhibit, study: Study, results: Results) -> str:
     """The paper's Table 2: our arms over its published rows."""
     rows = []
     for arm in compared(recipe, study, results):
-        cells = [accuracy_of(arm, study, results, "test", column) for column in COLUMNS]
+        cells = [accuracy_of(arm, study, results, "test", column) for column in TABLE_COLUMNS]
         rows.append([f"**{arm.label}**", *(told(cell) for cell in cells)])
         keys = keys_of(arm, study, results)
         if any("test" in results.runs[key].generated for key in keys):
-            cells = [estimate(results.right_generated(keys, "test", column)) for column in COLUMNS]
+            cells = [estimate(results.right_generated(keys, "test", column)) for column in TABLE_COLUMNS]
             rows.append([f"{arm.label}, generated", *(told(cell) for cell in cells)])
     questions = results.questions["test"]
-    rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in COLUMNS)])
+    rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in TABLE_COLUMNS)])
     if study.base.dataset == "scienceqa":
         theirs = published_rows()
-        rows += [[row["system"], *(str(row[c]) if row[c] is not None else "" for c in COLUMNS)]
+        rows += [[row["system"], *(str(row[c]) if row[c] is not None else "" for c in TABLE_COLUMNS)]
                  for row in theirs.where(theirs.notna(), None).to_dict(orient="records")]  # fmt: skip
-    return markdown(["", *COLUMNS], rows)
+    return markdown(["", *TABLE_COLUMNS], rows)
 
 
-def classes_table(recipe: Recipe, study: Study, results: Results) -> str:
+def classes_table(recipe: Exhibit, study: Study, results: Results) -> str:
     """A row a class of questions: both arms and their difference."""
     a, b = recipe.arms(study)
     rows = []
@@ -120,7 +120,7 @@ def controls_tables(arm: Arm, study: Study, results: Results) -> list[str]:
     return [f"Does the {arm.label} adapter look? Test IMG:", markdown(["", "accuracy", "minus true image"], rows)]
 
 
-def sentence(claim: Claim, recipe: Recipe, study: Study, results: Results) -> str:
+def sentence(claim: Claim, recipe: Exhibit, study: Study, results: Results) -> str:
     """Whether what was found agrees with what the paper says."""
     arms = recipe.arms(study)
     a, b = arms[claim.better], arms[claim.worse]
@@ -199,7 +199,7 @@ def _seeds(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def readout_tables(record: dict[str, Any], recipe: Recipe, study: Study, results: Results) -> str:
+def readout_tables(record: dict[str, Any], recipe: Exhibit, study: Study, results: Results) -> str:
     """The arms of a recipe beside the linear read-out of the image features, on the test questions that it answers;
     and where a tower trained further was read out too, both towers on val.
 

@@ -14,46 +14,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmadapter.adapters import Adapters
-    from mmadapter.config import InputFormat, Recipe, RunConfig
+    from mmadapter.config.settings import InputFormat, Recipe, RunConfig
+    from mmadapter.data import load_dataset
     from mmadapter.errors import UserError
     from mmadapter.evaluation.accuracy import accuracy_table
     from mmadapter.evaluation.frame import error_frame
-    from mmadapter.evaluation.predict import predict
-    from mmadapter.experiment import run_experiment
+    from mmadapter.experiment.run import run_experiment
+    from mmadapter.inference.adapter_set import AdapterSet
+    from mmadapter.inference.predict import predict
     from mmadapter.model import MultimodalAdapter
-    from mmadapter.scienceqa.load import load_dataset
     from mmadapter.training.loop import train
 
 _HOME = {
-    "Adapters": "adapters",
-    "InputFormat": "config",
+    "AdapterSet": "inference.adapter_set",
+    "InputFormat": "config.settings",
     "MultimodalAdapter": "model",
-    "Recipe": "config",
-    "RunConfig": "config",
+    "Recipe": "config.settings",
+    "RunConfig": "config.settings",
     "UserError": "errors",
     "accuracy_table": "evaluation.accuracy",
     "error_frame": "evaluation.frame",
-    "load_dataset": "scienceqa.load",
-    "predict": "evaluation.predict",
-    "run_experiment": "experiment",
+    "load_dataset": "data",
+    "predict": "inference.predict",
+    "run_experiment": "experiment.run",
     "train": "training.loop",
 }
 
-__all__ = [
-    "Adapters",
-    "InputFormat",
-    "MultimodalAdapter",
-    "Recipe",
-    "RunConfig",
-    "UserError",
-    "accuracy_table",
-    "error_frame",
-    "load_dataset",
-    "predict",
-    "run_experiment",
-    "train",
-]
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> object:

@@ -14,21 +14,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig, Adaption, layer_scales
 from mmadapter.adapter.attention import AnyPrompts, LayerPrompts, PrefixPrompts, attach, project_prompts
-from mmadapter.adapter.card import CARD_FILE, adapter_card
-from mmadapter.adapter.weights import WEIGHTS_FILE, load_adapter, save_adapter
-from mmadapter.backbone import LanguageModel, load_llm
-from mmadapter.config import AttentionKind, InputFormat, PromptUnit
-from mmadapter.decoder import hidden_at, hidden_below
+from mmadapter.adapter.card import adapter_card
+from mmadapter.adapter.parameters import Adapter, AdapterConfig, Adaption, layer_scales
+from mmadapter.adapter.weights import load_adapter, save_adapter
+from mmadapter.backbone.decoder import hidden_at, hidden_below
+from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.loading import load_llm
+from mmadapter.config.settings import AttentionKind, InputFormat, PromptUnit
 from mmadapter.errors import UserError
-from mmadapter.files import write_text
-from mmadapter.hub import adapter_folder, push_folder
-from mmadapter.untrusted import checked_fields
+from mmadapter.storage.files import write_text
+from mmadapter.storage.hub import adapter_folder, push_folder
+from mmadapter.storage.paths import ADAPTER_CARD, ADAPTER_WEIGHTS
+from mmadapter.storage.untrusted import checked_fields
 from mmadapter.vision.towers import ImageTower, load_tower
 
 
-class Adapted(ABC):
+class PromptedModel(ABC):
     """A frozen decoder whose topmost layers have prompts while they are asked for: one adapter's, or several's."""
 
     checkpointing: bool = False
@@ -93,7 +95,7 @@ class Adapted(ABC):
         return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
 
 
-class MultimodalAdapter(Adapted):
+class MultimodalAdapter(PromptedModel):
     """An adapter on a frozen decoder and, unless it is text-only, a frozen image tower.
 
     Several of them can share one `LanguageModel`: the prompts hang on it only inside `prompted`.
@@ -201,8 +203,8 @@ class MultimodalAdapter(Adapted):
         `README.md` that says what they are."""
         identity, folder = self.identity, Path(folder)
         save_adapter(self.adapter, {**identity, "input": asdict(self.form)}, folder)
-        if not (folder / CARD_FILE).exists():
-            write_text(folder / CARD_FILE, adapter_card(self.adapter, str(identity["llm"]), identity["clip"]))
+        if not (folder / ADAPTER_CARD).exists():
+            write_text(folder / ADAPTER_CARD, adapter_card(self.adapter, str(identity["llm"]), identity["clip"]))
 
     def push_to_hub(self, name: str, *, card: str | None = None, private: bool | None = None) -> str:
         """Put what `save_pretrained` writes into a repository on the hub, which is made if need be.
@@ -226,7 +228,7 @@ class MultimodalAdapter(Adapted):
                 )
         with TemporaryDirectory() as folder:
             if card is not None:
-                write_text(Path(folder, CARD_FILE), card)
+                write_text(Path(folder, ADAPTER_CARD), card)
             self.save_pretrained(folder)
             return push_folder(Path(folder), name, private=private)
 
@@ -247,7 +249,7 @@ class MultimodalAdapter(Adapted):
             UserError: not an adapter folder, tensors that do not fit its configuration, or another backbone
                 than the adapter was trained on.
         """
-        adapter, saved = load_adapter(adapter_folder(folder, [WEIGHTS_FILE]))
+        adapter, saved = load_adapter(adapter_folder(folder, [ADAPTER_WEIGHTS]))
         try:
             form = InputFormat(**checked_fields(InputFormat, dict(saved["input"]), str(folder)))
             names = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]

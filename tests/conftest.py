@@ -22,8 +22,8 @@ def scienceqa_folders() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def colour_run(tmp_path_factory) -> Path:
-    """A finished run of both variants (`tests.runs`): 10 seconds, once. Copy it to change it."""
-    from tests.runs import colour_run
+    """A finished run of both variants (`tests.trained_runs`): 10 seconds, once. Copy it to change it."""
+    from tests.trained_runs import colour_run
 
     folder = tmp_path_factory.mktemp("colours")
     with pytest.MonkeyPatch.context() as patch:

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from mmadapter.config import Recipe, Scoring
-from mmadapter.evaluation import predict as predict_module
-from mmadapter.evaluation.predict import predict
-from mmadapter.features import question_images
+from mmadapter.backbone.sharding import shard
+from mmadapter.config.settings import Recipe, Scoring
+from mmadapter.data import load_dataset
+from mmadapter.inference import predict as predict_module
+from mmadapter.inference.image_features import question_images
+from mmadapter.inference.predict import predict
 from mmadapter.model import MultimodalAdapter
-from mmadapter.processes import leave
-from mmadapter.scienceqa.load import load_dataset
-from mmadapter.sharding import shard
+from mmadapter.storage.processes import leave_process_group
 from mmadapter.training.loop import train
 from tests.tiny import tiny_lm, tiny_model
 from tests.training.test_loop import DATA, IMAGES, trained
@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
         predict_colours(folder, folder / "gone-on", scoring)
     told = {"bytes": local_bytes(model.llm.model), "asked": len(asked), "tied": tied_is_the_same()}
     (folder / f"{PartialState().process_index}.json").write_text(json.dumps(told))
-    leave()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mmadapter.config import InputFormat
+from mmadapter.config.settings import InputFormat
 from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter
 from tests.tiny import FEATURE_SIZES, LAYERS, FixedTower, tiny_lm, tiny_model

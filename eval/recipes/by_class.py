@@ -1,9 +1,9 @@
 """Where the image helps: the multimodal adapter minus its text-only twin, by class of questions and by topic."""
 
 from eval.recipes.main_result import arms
-from eval.study import Claim, Recipe
+from eval.study import Claim, Exhibit
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="by_class",
     title="Where the image helps",
     asks="The runs of Table 2 again: what the image token adds, by class of questions and by topic. It should help "

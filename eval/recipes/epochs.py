@@ -1,6 +1,6 @@
 """Table 6: robustness to over-fitting, by training twice and four times as long."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -10,7 +10,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="table6",
     title="Table 6: longer training",
     asks="The paper trains 15, 30 and 60 epochs: val loss rises (0.136, 0.241, 0.282) and val accuracy does not "

@@ -1,7 +1,7 @@
 """Zero-init against rand-init attention once more, with initial prompts of another size: does that decide?"""
 
 from eval.recipes.attention import KINDS
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -12,7 +12,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="initial_prompts",
     title="What the prompts begin as",
     asks="The paper's prompts begin as N(0, 1), those of the small presets are smaller. Both attentions with either; "

@@ -1,6 +1,6 @@
 """Table 4: how many of the topmost layers get prompts."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -10,7 +10,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="table4",
     title="Table 4: inserted layers",
     asks="The topmost L layers get prompts. The paper's numbers are of the val split.",

@@ -1,6 +1,6 @@
 """Table 2: the multimodal adapter and its text-only twin in all columns of ScienceQA, beside the published rows."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -10,7 +10,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="table2",
     title="Table 2: the main result",
     asks="Both variants are trained on the same problems in the same order; accuracy on the test split, in percent.",

@@ -1,6 +1,6 @@
 """Several scales of image features against the last one (section 3.4)."""
 
-from eval.study import Arm, Claim, Recipe, Study
+from eval.study import Arm, Claim, Exhibit, Study
 
 
 def arms(study: Study) -> list[Arm]:
@@ -9,7 +9,7 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Exhibit(
     name="scales",
     title="Scales of image features",
     asks="The image tower is read at M evenly spaced depths, or at its last layer alone. The paper uses several and "

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from mmadapter.adapter.adapter import Adapter
+from mmadapter.adapter.parameters import Adapter
 from mmadapter.errors import printable
-
-CARD_FILE = "README.md"
 
 _OPENING = """---
 {metadata}

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mmadapter.adapter.adapter import ATTENTIONS, GATE_ACTIVATIONS, Adapter, AdapterConfig
+from mmadapter.adapter.parameters import ATTENTIONS, GATE_ACTIVATIONS, Adapter, AdapterConfig
 from mmadapter.errors import UserError
-from mmadapter.files import write_text, write_whole
-from mmadapter.untrusted import MAX_RECORD, checked_fields, read_json_object, repeated_keys, short
+from mmadapter.storage.files import write_text, write_whole
+from mmadapter.storage.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from mmadapter.storage.untrusted import MAX_RECORD, checked_fields, read_json_object, repeated_keys, short
 
-WEIGHTS_FILE, CONFIG_FILE = "adapter.safetensors", "adapter_config.json"
 FORMAT = "mmadapter-1"
 MAX_SIZE = 1 << 20
 """Of any axis of an adapter: LLaMA-7B's widest is 4,096."""
@@ -32,9 +32,9 @@ def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state_dict().items()}
     data = save(tensors, {"format": FORMAT})  # `save_file` would make a file that only its owner can read
-    write_whole(folder / WEIGHTS_FILE, lambda part: part.write_bytes(data))
+    write_whole(folder / ADAPTER_WEIGHTS, lambda part: part.write_bytes(data))
     config = {"format": FORMAT, **about, **asdict(adapter.config)}
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    write_text(folder / ADAPTER_CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def load_adapter(folder: Path) -> tuple[Adapter, dict]:
@@ -43,14 +43,14 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
     Raises:
         UserError: a file is missing, is not what it should be, or the tensors do not fit the configuration.
     """
-    path = folder / CONFIG_FILE
+    path = folder / ADAPTER_CONFIG
     if not path.is_file():
-        raise UserError(f"{folder}: no adapter here: there is no {CONFIG_FILE}")
+        raise UserError(f"{folder}: no adapter here: there is no {ADAPTER_CONFIG}")
     saved = read_json_object(path, MAX_RECORD)
     config = _config(path, saved)
     with torch.device("meta"):  # no memory is taken for sizes that only a file claims
         adapter = Adapter(config)
-    _load(adapter, folder / WEIGHTS_FILE)
+    _load(adapter, folder / ADAPTER_WEIGHTS)
     own = {"format", *(field.name for field in fields(AdapterConfig))}
     return adapter, {name: value for name, value in saved.items() if name not in own}
 

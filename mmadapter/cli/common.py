@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mmadapter.errors import UserError, printable
-from mmadapter.processes import leave
+from mmadapter.storage.processes import leave_process_group
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -34,7 +34,7 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
     try:
         with _sigterm_interrupts():
             code = body() or 0
-            leave()
+            leave_process_group()
         sys.stdout.flush()  # here, so that a closed pipe is noticed here
         return code
     except BrokenPipeError:  # as in `... | head`: nobody reads any more, and nothing is wrong

@@ -32,7 +32,7 @@ def _errors(argv: Sequence[str] | None) -> None:
         raise UserError(f"--output {output}: its name must end in .parquet or .csv")
 
     from mmadapter.evaluation.frame import error_frame, split_systems
-    from mmadapter.evaluation.sources import collect, complete
+    from mmadapter.runs.collect import collect, unanswered
 
     sources = [Path(source) for source in args.sources]
     runs = [source for source in sources if source.is_dir()]
@@ -41,7 +41,10 @@ def _errors(argv: Sequence[str] | None) -> None:
         "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
         "split": args.split,
     }
-    complete(runs, **asked, quiet=args.quiet)
+    if unanswered(runs, split=args.split):
+        from mmadapter.experiment.asking import ask_missing  # torch takes seconds
+
+        ask_missing(runs, **asked, quiet=args.quiet)
     with status("reading questions and predictions", quiet=args.quiet):
         scored = collect(runs, [source for source in sources if not source.is_dir()], **asked, rule=args.rule)
         frames = {system.name: system.frame for system in scored.systems}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RULES
-from mmadapter.processes import is_first
+from mmadapter.storage.processes import is_first
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from mmadapter.evaluation.controls import Controls
+    from mmadapter.evaluation.reliance import Controls
 
 NAME = "mmadapter-eval"
 
@@ -33,10 +33,10 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     if args.controls and not runs:
         raise UserError("--controls asks a model again: name its run directory")
 
-    from mmadapter.evaluation.controls import controls_of
     from mmadapter.evaluation.render import render
-    from mmadapter.evaluation.sources import collect, complete
     from mmadapter.evaluation.table import result_table
+    from mmadapter.runs.collect import collect, unanswered
+    from mmadapter.runs.records import read_controls
 
     asked = {
         "dataset": args.dataset,
@@ -45,7 +45,10 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         "scoring": args.scoring,
     }
     quiet = args.quiet or not is_first()
-    complete(runs, **asked, quiet=quiet)
+    if unanswered(runs, split=args.split, scoring=args.scoring):
+        from mmadapter.experiment.asking import ask_missing  # torch takes seconds
+
+        ask_missing(runs, **asked, quiet=quiet)
     if not is_first() and not args.controls:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
@@ -61,9 +64,15 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
     controls: tuple[Controls, ...] = ()
     if args.controls or args.report:
-        of = {"questions": scored.questions, "data": scored.data, "ask": args.controls, "quiet": quiet}
-        found = (controls_of(system, **of) for system in scored.systems)
-        controls = tuple(each for each in found if each is not None)
+        for system in scored.systems:
+            if (stored := scored.stored.get(system.name)) is None:
+                continue  # there is no model to ask
+            found = read_controls(system, stored, scored.questions)
+            if found is None and args.controls:
+                from mmadapter.experiment.asking import ask_controls  # torch takes seconds
+
+                found = ask_controls(system, stored, scored.questions, scored.data, quiet=quiet)
+            controls += () if found is None else (found,)
     if not is_first():
         return
     table = replace(table, controls=controls if args.controls else ())

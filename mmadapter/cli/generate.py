@@ -29,10 +29,10 @@ def _generate(argv: Sequence[str] | None) -> None:
         raise UserError("--max-new-tokens must be at least 1, --top-p above 0 and at most 1, --temperature at least 0")
 
     with status("loading the model", quiet=args.quiet):
-        from mmadapter.evaluation.rerun import load_run_or_adapter
-        from mmadapter.speaker import Speaker
+        from mmadapter.experiment.reload import load_run_or_adapter
+        from mmadapter.inference.responder import Responder
 
-        speaker = Speaker(
+        speaker = Responder(
             load_run_or_adapter(Path(args.adapter)),
             image=Path(args.image) if args.image is not None else None,
             max_new_tokens=args.max_new_tokens,

@@ -15,7 +15,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.cli.common import command_parser, parse, run_command, wants_debug
-from mmadapter.config import PRESET_NEEDS, PRESETS, InputFormat, Recipe, RunConfig, preset_config
+from mmadapter.config.presets import PRESET_NEEDS, PRESETS, preset_config
+from mmadapter.config.settings import InputFormat, Recipe, RunConfig
 from mmadapter.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,25 +33,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(argv: Sequence[str] | None) -> int:
     parser = _parser()
     config, args = _configuration(parser, argv)
-    from mmadapter.settings import CONFIG_FILE, config_yaml
+    from mmadapter.config.files import config_yaml
 
     if args.print_config:
         if config.llm == PRESETS[config.preset].llm:
             print(f"# {config.preset}, as it stands: {PRESET_NEEDS[config.preset]}")
         print(config_yaml(config), end="")
         return 0
-    from mmadapter.evaluation.grid import Grid, dress
+    from mmadapter.evaluation.grid import Grid, format_grid
     from mmadapter.evaluation.render import render
-    from mmadapter.experiment import run_experiment
+    from mmadapter.experiment.run import run_experiment
+    from mmadapter.runs.folder import RunFolder
 
     try:
         table = run_experiment(config, quiet=args.quiet)
     except KeyboardInterrupt as error:
-        begun = (config.folder / CONFIG_FILE).exists()  # not before all images are encoded
+        begun = RunFolder(config.folder).config_file.exists()  # not before all images are encoded
         command = f"`{NAME} --resume --output-dir {config.folder}`" if begun else "the same command"
         raise KeyboardInterrupt(f"interrupted; {command} goes on from here") from error
     if table is not None:
-        show = partial(dress, table, "table") if isinstance(table, Grid) else partial(render, table)
+        show = partial(format_grid, table, "table") if isinstance(table, Grid) else partial(render, table)
         sys.stdout.write(show(terminal=sys.stdout.isatty()))
         print(f"Run: {config.folder}")
     return 0
@@ -58,14 +60,15 @@ def _train(argv: Sequence[str] | None) -> int:
 
 def _configuration(parser: ArgumentParser, argv: Sequence[str] | None):
     """The preset's settings, over them the file's of `--config` or `--resume`, over them the command line's."""
-    from mmadapter.settings import CONFIG_FILE, read_settings
+    from mmadapter.config.files import read_settings
+    from mmadapter.runs.folder import RunFolder
 
     given = vars(parse(parser, argv))
     file = given["config"]
     if given["resume"] and file is None:
         if given["output_dir"] is None:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
-        file = given["output_dir"] / CONFIG_FILE
+        file = RunFolder(given["output_dir"]).config_file
     from_file = read_settings(file) if file else {}
     preset, dataset, llm = (given[name] or from_file.get(name) for name in ("preset", "dataset", "llm"))
     base = preset_config(preset, dataset)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from mmadapter.evaluation.frame import split_systems
 
-COLUMNS = ("Avg", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
+TABLE_COLUMNS = ("Avg", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
 """In the paper's order."""
 
-SUBJECTS = {"NAT": "natural science", "SOC": "social science", "LAN": "language science"}
+SUBJECT_COLUMNS = {"NAT": "natural science", "SOC": "social science", "LAN": "language science"}
 
 
 def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
@@ -34,7 +34,7 @@ def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
     grade = frame["grade"].astype("Int64")
     return {
         "Avg": pd.Series(True, index=frame.index, dtype="boolean"),
-        **{name: subject == value for name, value in SUBJECTS.items()},
+        **{name: subject == value for name, value in SUBJECT_COLUMNS.items()},
         "TXT": text,
         "IMG": image,
         "NO": (~text & ~image).mask(text.isna()),
@@ -88,12 +88,12 @@ def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> 
     Returns:
         Strings, <NA> where not published: `system`, `tuned_params`, the paper's columns, `source`, `note`.
     """
-    from mmadapter.paths import published_file
+    from mmadapter.storage.paths import published_file
 
     rows = pd.read_csv(published_file(), dtype="string")
     rows = rows[rows["kind"].isin(kinds) & (rows["split"] == split)]
-    names = {"model": "system", **{name.lower().replace("-", "_"): name for name in COLUMNS}}
-    rows = rows.rename(columns=names)[["system", "tuned_params", *COLUMNS, "source", "note"]]
+    names = {"model": "system", **{name.lower().replace("-", "_"): name for name in TABLE_COLUMNS}}
+    rows = rows.rename(columns=names)[["system", "tuned_params", *TABLE_COLUMNS, "source", "note"]]
     return rows.reset_index(drop=True)
 
 
@@ -113,5 +113,5 @@ def accuracy_table(frames: pd.DataFrame | Mapping[str, pd.DataFrame], *, publish
     ours = ours.rename_axis("system").assign(source=pd.array([None] * len(ours), dtype="string"))
     if not published:
         return ours
-    theirs = published_rows().set_index("system").astype(dict.fromkeys(COLUMNS, float))
-    return pd.concat([ours, theirs[[*COLUMNS, "source"]]])
+    theirs = published_rows().set_index("system").astype(dict.fromkeys(TABLE_COLUMNS, float))
+    return pd.concat([ours, theirs[[*TABLE_COLUMNS, "source"]]])

@@ -18,7 +18,7 @@ import pandas as pd
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import letter, split_systems
-from mmadapter.evaluation.intervals import LEVEL, compare
+from mmadapter.evaluation.statistics import LEVEL, compare
 from mmadapter.scienceqa.problems import LETTERS, Dataset
 
 UNPARSED = "-"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmadapter.errors import printable
-from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -38,7 +38,7 @@ class Grid:
     notes: tuple[str, ...] = ()
 
 
-def dress(grid: Grid, form: str, *, terminal: bool = False) -> str:
+def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
     """The grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
 
     Args:
@@ -66,7 +66,7 @@ def _text(grid: Grid, terminal: bool) -> str:
         drawn.add_column(
             Text(FOLDED.get(header) or printable(header)),
             justify="left" if words else "right",
-            no_wrap=header in COLUMNS,
+            no_wrap=header in TABLE_COLUMNS,
             min_width=GAPS.get(header),
             overflow="fold",
         )
@@ -89,7 +89,7 @@ def _cell(text: str, grid: Grid, place: tuple[int, int], terminal: bool) -> Text
     best = place in grid.best
     if terminal:
         return Text(printable(text), style="bold green" if best else "")
-    starred = grid.best and 1 <= place[1] <= len(COLUMNS)
+    starred = grid.best and 1 <= place[1] <= len(TABLE_COLUMNS)
     return Text(printable(text) + ("*" if best else " " if starred else ""))
 
 

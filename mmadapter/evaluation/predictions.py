@@ -1,39 +1,10 @@
-"""Predictions as they exist in the world, read into one frame.
-
-Read are: a run of ours; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which
-LLaVA writes too (there -1 is an answer that did not parse); LLaVA's answers, a JSON object a line with
-`question_id` and `text`; CSV and parquet with `pid` and `prediction` (an index or a letter; `output` if there
-is a text). A file of indices is scored as it stands, a text by a named rule. A file is refused rather than
-guessed at: a number that is silently over other questions is worse than none.
-"""
+"""One system's answers, as a frame."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
-
-from mmadapter.config import RunConfig
-from mmadapter.errors import UserError
-from mmadapter.evaluation.frame import check_options, check_pids, some
-from mmadapter.evaluation.rules import RULES, parse_outputs
-from mmadapter.scienceqa.problems import LETTERS
-from mmadapter.settings import CONFIG_FILE, read_settings
-from mmadapter.untrusted import (
-    MAX_BYTES,
-    is_plain,
-    parse_json,
-    read_bytes,
-    record_batches,
-    repeated_keys,
-    short,
-    told_table_errors,
-)
 
 AS_FILED = "as filed"
 """The rule of a file that holds indices: whatever its producer used."""
@@ -45,10 +16,7 @@ DEFAULT_RULE = "strict"
 GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT, "response": OPTION_TEXT}
 """How a text that one of our models generated is read, by the form of answer it was taught."""
 
-MAX_INDEX = 1000
-"""Of an option; above it is none of any question, and no number of a frame."""
-
-COLUMNS = {
+PREDICTION_DTYPES = {
     "prediction": "Int64",
     "output": "string",
     "unparsed": "string",
@@ -65,264 +33,17 @@ class Predictions:
 
     name: str
     frame: pd.DataFrame
-    """`pid` and the `COLUMNS`, one row a question, in the questions' order."""
+    """`pid` and the `PREDICTION_DTYPES`, one row a question, in the questions' order."""
     rule: str
     """A name in `rules.RULES`, `AS_FILED`, `LIKELIHOOD` or `OPTION_TEXT`."""
     source: str
     """The file."""
 
 
-def read_predictions(
-    path: Path, questions: pd.DataFrame, *, rule: str | None = None, name: str | None = None
-) -> Predictions:
-    """The answers in a file to a split's questions.
-
-    Args:
-        path: a file in one of the module's formats, known by its ending: .json, .jsonl, .csv, .parquet.
-        questions: `frame.question_frame` of the split.
-        rule: reads every text anew; left out, indices stand as they are and texts are read by `strict`. A file
-            without texts keeps its indices.
-        name: of the system; the file's own (without its ending) if left out.
-
-    Raises:
-        UserError: the file cannot be read, is none of the formats, is not for these questions, or names no
-            option of a question; no such rule.
-    """
-    if rule is not None and rule not in RULES:
-        raise UserError(f"no such rule: {rule!r}\n  rules: {', '.join(RULES)}")
-    readers = {".json": _result_file, ".jsonl": _answers_file, ".csv": _csv_file, ".parquet": _parquet_file}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such predictions file")
-    frame = readers[path.suffix](path)
-    check_pids(pd.Index(frame["pid"]), questions.index, str(path))
-    frame = frame.set_index("pid").loc[questions.index]
-    check_options(frame["prediction"], questions["n_choices"], str(path))
-    texts, n_choices = frame["output"], questions["n_choices"]
-    used = rule if rule and texts.notna().any() else _rule_in_file(frame)
-    if used in RULES:
-        if silent := list(texts.index[texts.isna()]):
-            raise UserError(f"{path}: {len(silent)} questions have no text to read by {used!r}: {some(silent)}")
-        frame[["prediction", "unparsed"]] = parse_outputs(texts, n_choices, used)
-    elif path.suffix == ".json" and texts.notna().all() and frame["unparsed"].isna().all():
-        # An index of the official script may be a guess: a text that no such program can read was one.
-        frame["unparsed"] = parse_outputs(texts, n_choices, "llava")["unparsed"].where(
-            parse_outputs(texts, n_choices, "mmcot")["unparsed"].notna()
-        )
-    return Predictions(name or path.stem, frame.reset_index(), used, str(path))
-
-
-def _rule_in_file(frame: pd.DataFrame) -> str:
-    """Whose predictions a file holds; texts alone are still to be read."""
-    if frame["output"].notna().any():
-        read = frame["prediction"].notna() | frame["unparsed"].notna()
-        return AS_FILED if read.any() else DEFAULT_RULE
-    return LIKELIHOOD if frame["probabilities"].notna().any() else AS_FILED
-
-
-def load_run_predictions(
-    run: Path, split: str, questions: pd.DataFrame, *, scoring: str | None = None, rule: str | None = None
-) -> dict[str, Predictions | None]:
-    """The stored predictions of each variant of a run.
-
-    Args:
-        run: a run directory, or one variant's folder in it.
-        split, scoring: as for `stored_predictions`.
-        questions, rule: as for `read_predictions`.
-
-    Returns:
-        By variant; None where this split was not predicted yet.
-
-    Raises:
-        UserError: not a run directory; or as `read_predictions`.
-    """
-    generated = GENERATED_RULE[run_settings(run)["answer"]]
-    found: dict[str, Predictions | None] = {}
-    for variant, file in stored_predictions(run, split, scoring).items():
-        found[variant] = None
-        if file.is_file():
-            read = read_predictions(file, questions, rule=rule, name=variant)
-            found[variant] = replace(read, rule=generated) if read.rule == AS_FILED else read
-    return found
-
-
-def stored_predictions(run: Path, split: str, scoring: str | None = None) -> dict[str, Path]:
-    """Where each variant of a run keeps its predictions of a split, whether they are there or not.
-
-    `predictions.parquet` has those of the run's own split by its own scoring, `predictions-SPLIT.parquet`,
-    `predictions-SCORING.parquet` and `predictions-SPLIT-SCORING.parquet` those of another split or scoring.
-
-    Args:
-        scoring: likelihood or generate; the run's own if left out.
-    """
-    settings = run_settings(run)
-    other = [split] if split != settings["split"] else []
-    other += [scoring] if scoring not in (None, settings["scoring"]) else []
-    file = "-".join(["predictions", *other]) + ".parquet"
-    return {folder.name: folder / file for folder in variant_folders(run)}
-
-
-def variant_folders(run: Path) -> list[Path]:
-    """The folders of a run's variants, multimodal before text; a variant's folder is its own only one.
-
-    Raises:
-        UserError: not a run directory.
-    """
-    folders = sorted(file.parent for file in run.glob(f"*/{CONFIG_FILE}"))
-    if not folders and (run / "adapter_config.json").is_file():
-        folders = [run]
-    if not folders:
-        raise UserError(f"{run}: not a run directory: no variant's folder in it holds a {CONFIG_FILE}")
-    return folders
-
-
-def run_settings(run: Path) -> dict[str, Any]:
-    """The settings of a run, by name: those it saved, the defaults for the others.
-
-    Raises:
-        UserError: not a run directory, or its settings cannot be read.
-    """
-    for file in (run / CONFIG_FILE, run.parent / CONFIG_FILE):  # a variant's folder lies in its run
-        if file.is_file():
-            return asdict(RunConfig()) | read_settings(file)
-    raise UserError(f"{run}: not a run directory: there is no {CONFIG_FILE} in it\n  mmadapter-train makes one")
-
-
 def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:
     """A predictions frame of the given columns; the others are <NA>."""
     frame = pd.DataFrame({"pid": pd.array(pid, dtype="string")})
-    for column, dtype in COLUMNS.items():
+    for column, dtype in PREDICTION_DTYPES.items():
         values = columns.get(column)
         frame[column] = pd.array([None] * len(pid) if values is None else values, dtype=dtype)
     return frame
-
-
-def _result_file(path: Path) -> pd.DataFrame:
-    """ScienceQA's, and LLaVA's."""
-    content = _once(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
-    results = _once(content.get("results") if isinstance(content, dict) else None, path)
-    if not isinstance(results, dict) or not results:
-        raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
-    odd = [
-        f"{pid[:40]}: {short(index)}"
-        for pid, index in results.items()
-        if type(index) is not int or not -1 <= index < MAX_INDEX
-    ]
-    if odd:
-        raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
-    outputs = _once(content.get("outputs"), path)
-    texts = None
-    if outputs:
-        wanting = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
-        if wanting:
-            raise UserError(f"{path}: {len(wanting)} results have no text in 'outputs': {some(wanting)}")
-        texts = [_text(outputs[pid]) for pid in results]
-    return predictions_frame(
-        list(map(_text, results)),
-        prediction=[None if index == -1 else index for index in results.values()],
-        output=texts,
-        unparsed=["-1 in the file" if index == -1 else None for index in results.values()],
-    )
-
-
-def _answers_file(path: Path) -> pd.DataFrame:
-    """LLaVA's."""
-    pids, texts = [], []
-    for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        answer = _once(parse_json(line, str(path), line=number), where)
-        if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
-            raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
-        if type(answer["question_id"]) not in (str, int):
-            raise UserError(f"{where}: question_id {short(answer['question_id'])} is no pid")
-        pids.append(_text(str(answer["question_id"])))
-        texts.append(_text(answer["text"]))
-    return predictions_frame(pids, output=texts)
-
-
-def _csv_file(path: Path) -> pd.DataFrame:
-    data = io.BytesIO(read_bytes(path, MAX_BYTES))
-    try:
-        table = pd.read_csv(data, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    except (ValueError, OverflowError) as error:  # also pandas' own parser errors and wrong encodings
-        raise UserError(f"{path}: not a readable CSV file: {error}") from error
-    if "output" in table and table["output"].notna().any():
-        table["output"] = table["output"].fillna("")  # an empty text is an empty cell
-    return _from_table(table, path)
-
-
-def _parquet_file(path: Path) -> pd.DataFrame:
-    return _from_table(read_table(path, ["pid", *COLUMNS]), path)
-
-
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Those of the columns that a parquet file has, each of texts or numbers, `probabilities` of lists of them.
-
-    Raises:
-        UserError: it cannot be read, is larger than MAX_BYTES decoded, or has a column of another type.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    with told_table_errors(path), pyarrow.parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        found = [column for column in columns if schema.names.count(column) == 1]
-        for column in found:
-            kind = schema.field(column).type
-            if not is_plain(kind) or (pyarrow.types.is_nested(kind) and column != "probabilities"):
-                raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
-        batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
-        table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
-        return table.to_pandas(ignore_metadata=True)  # which would make pid the index again
-
-
-def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if lacking := [column for column in ("pid", "prediction") if column not in table]:
-        there = some(str(column)[:40] for column in table.columns)
-        raise UserError(f"{path}: no column {' and none '.join(lacking)}; there are: {there or 'none'}")
-    if nameless := int(table["pid"].isna().sum()):
-        raise UserError(f"{path}: {nameless} rows have no pid")
-    given = {column: list(table[column]) for column in COLUMNS if column in table}
-    if path.suffix == ".csv":
-        given.pop("probabilities", None)  # a list has no one form in a CSV
-        if "truncated" in given:
-            given["truncated"] = [_FLAGS.get(value, value) for value in given["truncated"]]
-    try:
-        given["prediction"] = [_index(value) for value in given["prediction"]]
-        return predictions_frame(list(table["pid"].astype(str)), **given)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{path}: {str(error)[:200]}") from error
-
-
-_FLAGS = {"True": True, "False": False}
-
-
-def _index(value: object) -> int | None:
-    """An index, a letter, or nothing.
-
-    Raises:
-        ValueError: something else.
-    """
-    if pd.isna(value):
-        return None
-    text = str(value).strip()
-    if len(text) == 1 and text in LETTERS:
-        return LETTERS.index(text)
-    if re.fullmatch(r"[0-9]{1,3}(\.0)?", text):  # a column with gaps is often written as floats
-        return int(float(text))
-    raise ValueError(f"the prediction {short(value)} is neither an index nor a letter A to E (empty: unparsed)")
-
-
-def _text(said: str) -> str:
-    """Without halves of surrogate pairs, where a generation ended within one: no file could hold them."""
-    return said.encode("utf-8", "replace").decode("utf-8")
-
-
-def _once(parsed: Any, where: object) -> Any:
-    """`parsed`, if it is no object that repeats a key."""
-    if double := repeated_keys(parsed):
-        raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(short, double))}")
-    return parsed

@@ -9,10 +9,10 @@ import json
 import pandas as pd
 
 from mmadapter.errors import printable
-from mmadapter.evaluation.accuracy import COLUMNS, two_decimals
-from mmadapter.evaluation.controls import controls_grids, controls_record
-from mmadapter.evaluation.grid import DASH, Grid, dress, p_digits
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, two_decimals
+from mmadapter.evaluation.grid import DASH, Grid, format_grid, p_digits
 from mmadapter.evaluation.predictions import AS_FILED
+from mmadapter.evaluation.reliance import controls_grids, controls_record
 from mmadapter.evaluation.table import ResultTable, Row
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
@@ -37,7 +37,7 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
         return _json(table)
     controls = [grid for each in table.controls for grid in controls_grids(each)]
     grids = (_results(table), *comparison_grids(table), *controls)
-    return "\n".join(dress(grid, form, terminal=terminal) for grid in grids)
+    return "\n".join(format_grid(grid, form, terminal=terminal) for grid in grids)
 
 
 def _results(table: ResultTable) -> Grid:
@@ -49,11 +49,11 @@ def _results(table: ResultTable) -> Grid:
     for row in (*table.rows, *table.published):
         marked |= {
             (len(rows), 1 + i)
-            for i, column in enumerate(COLUMNS)
+            for i, column in enumerate(TABLE_COLUMNS)
             if column in best and (digits := row.digits[column]) and float(digits) == float(best[column])
         }
         provenance = ("", "", f"[{sources.index(row.source) + 1}]") if row.rule is None else _provenance(row)
-        rows.append((row.name, *(row.digits[column] or DASH for column in COLUMNS), *provenance))
+        rows.append((row.name, *(row.digits[column] or DASH for column in TABLE_COLUMNS), *provenance))
         if row.intervals is not None:
             for label, bound in (("  95 % from", "low"), ("  to", "high")):
                 faint.add(len(rows))
@@ -63,7 +63,7 @@ def _results(table: ResultTable) -> Grid:
             breaks.add(len(rows) - 1)
     return Grid(
         title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
-        headers=("", *COLUMNS, "unparsed", "random credit", "rule"),
+        headers=("", *TABLE_COLUMNS, "unparsed", "random credit", "rule"),
         rows=tuple(rows),
         best=frozenset(marked),
         faint=frozenset(faint),
@@ -121,15 +121,15 @@ def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Gr
 
 def _csv(table: ResultTable) -> str:
     bounds = ("low", "high") if table.rows[0].intervals is not None else ()
-    limits = [f"{column} {bound}" for column in COLUMNS for bound in bounds]
+    limits = [f"{column} {bound}" for column in TABLE_COLUMNS for bound in bounds]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["system", *COLUMNS, *limits, "n", "unparsed", "random_credit", "rule", "source"])
+    writer.writerow(["system", *TABLE_COLUMNS, *limits, "n", "unparsed", "random_credit", "rule", "source"])
     for row in (*table.rows, *table.published):
         cells = pd.DataFrame() if row.intervals is None else row.intervals
-        values = [cells[bound].get(column) if bound in cells else None for column in COLUMNS for bound in bounds]
+        values = [cells[bound].get(column) if bound in cells else None for column in TABLE_COLUMNS for bound in bounds]
         writer.writerow(
-            [printable(row.name), *(row.digits[column] for column in COLUMNS)]
+            [printable(row.name), *(row.digits[column] for column in TABLE_COLUMNS)]
             + [None if value is None or pd.isna(value) else f"{value:.2f}" for value in values]
             + [None if row.scores is None else row.scores.loc["Avg", "n"], row.unparsed]
             + [None if row.random_credit is None else f"{row.random_credit:.2f}", row.rule, printable(row.source)]

@@ -13,7 +13,7 @@ from mmadapter.scienceqa.problems import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
+class ResponseScores:
     """One model's row."""
 
     name: str
@@ -27,7 +27,7 @@ class Followed:
     """`exact` of each topic, where instructions have one."""
 
 
-def followed(name: str, loss: float, answers: pd.DataFrame, data: Dataset) -> Followed:
+def score_responses(name: str, loss: float, answers: pd.DataFrame, data: Dataset) -> ResponseScores:
     """
     Args:
         answers: `predict`'s, by generation: a prediction is the expected response, or there is none.
@@ -37,10 +37,12 @@ def followed(name: str, loss: float, answers: pd.DataFrame, data: Dataset) -> Fo
     for pid, problem in data.problems.items():
         topics[problem.topic].append(exact[pid])
     percent = {topic: 100 * sum(hits) / len(hits) for topic, hits in topics.items() if topic is not None}
-    return Followed(name=name, loss=loss, exact=100 * sum(exact.values()) / len(exact), n=len(exact), by_topic=percent)
+    return ResponseScores(
+        name=name, loss=loss, exact=100 * sum(exact.values()) / len(exact), n=len(exact), by_topic=percent
+    )
 
 
-def followed_grid(systems: Sequence[Followed], title: str) -> Grid:
+def responses_grid(systems: Sequence[ResponseScores], title: str) -> Grid:
     """The table of a run: a row a model."""
     topics = list(systems[0].by_topic)
     rows = [

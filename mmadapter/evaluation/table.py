@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class, published_rows
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class, published_rows
 from mmadapter.evaluation.calibration import expected_calibration_error
-from mmadapter.evaluation.controls import Controls
 from mmadapter.evaluation.frame import answer_frame
-from mmadapter.evaluation.intervals import accuracy_intervals, compare
 from mmadapter.evaluation.predictions import Predictions
+from mmadapter.evaluation.reliance import Controls
 from mmadapter.evaluation.rules import random_credit
+from mmadapter.evaluation.statistics import accuracy_intervals, compare
 
 REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
 """Rows that are no system's: the best number of a column is not theirs."""
@@ -61,7 +61,7 @@ class ResultTable:
     def best(self) -> dict[str, str]:
         """The best number of each column in which two systems or more have one."""
         rows = [row for row in (*self.rows, *self.published) if row.name not in REFERENCE_LEVELS]
-        columns = {column: [digits for row in rows if (digits := row.digits[column])] for column in COLUMNS}
+        columns = {column: [digits for row in rows if (digits := row.digits[column])] for column in TABLE_COLUMNS}
         return {column: max(digits, key=float) for column, digits in columns.items() if len(digits) > 1}
 
     def n_questions(self) -> int:
@@ -119,7 +119,7 @@ def _row(system: Predictions, frame: pd.DataFrame, intervals: bool) -> Row:
     error = expected_calibration_error(frame)
     return Row(
         name=system.name,
-        digits={column: _digits(scores.loc[column, "accuracy"]) for column in COLUMNS},
+        digits={column: _digits(scores.loc[column, "accuracy"]) for column in TABLE_COLUMNS},
         source=system.source,
         rule=system.rule,
         unparsed=unparsed,
@@ -131,7 +131,7 @@ def _row(system: Predictions, frame: pd.DataFrame, intervals: bool) -> Row:
 
 
 def _published_row(row: pd.Series) -> Row:
-    digits = {column: None if pd.isna(row[column]) else row[column] for column in COLUMNS}
+    digits = {column: None if pd.isna(row[column]) else row[column] for column in TABLE_COLUMNS}
     return Row(name=row["system"], digits=digits, source=row["source"])
 
 

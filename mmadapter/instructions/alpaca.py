@@ -10,7 +10,7 @@ from pathlib import Path
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, Fields, OnError
-from mmadapter.untrusted import parse_json, read_bytes, repeated_keys
+from mmadapter.storage.untrusted import parse_json, read_bytes, repeated_keys
 
 FILE = "alpaca_data.json"
 """The 52K records, as they are published."""

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter
-from mmadapter.backbone import LanguageModel
+from mmadapter.adapter.parameters import Adapter
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
 from mmadapter.interchange.layers import activated, layers_of, refuse_others, text_adapter
 

@@ -11,19 +11,21 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter
-from mmadapter.adapter.weights import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
-from mmadapter.backbone import LanguageModel, load_skeleton
-from mmadapter.config import InputFormat
+from mmadapter.adapter.parameters import Adapter
+from mmadapter.adapter.weights import load_adapter, save_adapter
+from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.loading import load_skeleton
+from mmadapter.config.settings import InputFormat
 from mmadapter.errors import UserError
-from mmadapter.files import told_write_errors
-from mmadapter.hub import adapter_folder
 from mmadapter.interchange.authors import ADAPTER_LEN, from_authors, is_authors, to_authors
 from mmadapter.interchange.litgpt import from_litgpt, is_litgpt
-from mmadapter.interchange.peft import WEIGHTS_FILE as PEFT_WEIGHTS_FILE
+from mmadapter.interchange.peft import WEIGHTS as PEFT_WEIGHTS
 from mmadapter.interchange.peft import base_model, from_peft, to_peft
 from mmadapter.interchange.torchfile import read_torch_file, write_torch_file
-from mmadapter.untrusted import MAX_RECORD, read_json_object
+from mmadapter.storage.files import write_errors
+from mmadapter.storage.hub import adapter_folder
+from mmadapter.storage.paths import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from mmadapter.storage.untrusted import MAX_RECORD, read_json_object
 
 Format = Literal["mmadapter", "authors", "peft"]
 Gate = Literal["tanh", "identity"]
@@ -67,7 +69,7 @@ def convert(
         raise UserError(f"{output}: is there already; name one that is not")
     if adapter_len is not None and adapter_len < 1:
         raise UserError(f"--adapter-len {adapter_len}: must be at least 1")
-    source = adapter_folder(source, [WEIGHTS_FILE, PEFT_WEIGHTS_FILE])
+    source = adapter_folder(source, [ADAPTER_WEIGHTS, PEFT_WEIGHTS])
     kind, tensors = _kind(source)
     if kind == to:
         raise UserError(f"{source}: is in that format already ({kind})\n  --to says in which it is to be written")
@@ -101,9 +103,9 @@ def convert(
 def _kind(source: Path) -> tuple[str, dict[str, Tensor]]:
     """The source's format; where it is a file also the tensors in it."""
     if source.is_dir():
-        file = source / CONFIG_FILE  # both formats' configuration has this name
+        file = source / ADAPTER_CONFIG  # both formats' configuration has this name
         if not file.exists():
-            raise UserError(f"{source}: no adapter here: there is no {CONFIG_FILE}")
+            raise UserError(f"{source}: no adapter here: there is no {ADAPTER_CONFIG}")
         return ("peft" if "peft_type" in read_json_object(file, MAX_RECORD) else "mmadapter"), {}
     tensors = read_torch_file(source)
     for kind, recognised in (("authors", is_authors), ("litgpt", is_litgpt)):
@@ -145,7 +147,7 @@ def _write_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a folder beside it, which then takes its place: whole, or not there."""
     part = folder.with_name(folder.name + ".part")
     try:
-        with told_write_errors(folder):
+        with write_errors(folder):
             part.mkdir(parents=True)
             write(part)
             os.replace(part, folder)

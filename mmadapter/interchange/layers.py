@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmadapter.adapter.adapter import GATE_ACTIVATIONS, Adapter, AdapterConfig
-from mmadapter.backbone import LanguageModel
+from mmadapter.adapter.parameters import GATE_ACTIVATIONS, Adapter, AdapterConfig
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
 
 EXACT = (torch.float32, torch.bfloat16, torch.float16)

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter
-from mmadapter.backbone import LanguageModel
+from mmadapter.adapter.parameters import Adapter
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.interchange.layers import refuse_others, text_adapter
 
 _NAME = re.compile(r"transformer\.h\.(0|[1-9][0-9]{0,3})\.attn\.(adapter_wte\.weight|gating_factor)")

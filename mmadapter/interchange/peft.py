@@ -16,15 +16,19 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from mmadapter.adapter.adapter import Adapter
+from mmadapter.adapter.parameters import Adapter
 from mmadapter.adapter.weights import read_weights
-from mmadapter.backbone import LanguageModel
+from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
-from mmadapter.files import write_text, write_whole
 from mmadapter.interchange.layers import activated, layers_of, refuse_others, text_adapter
-from mmadapter.untrusted import MAX_RECORD, read_json_object, short
+from mmadapter.storage.files import write_text, write_whole
+from mmadapter.storage.untrusted import MAX_RECORD, read_json_object, short
 
-WEIGHTS_FILE, PICKLE_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"
+WEIGHTS, PICKLE, CONFIG = (
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "adapter_config.json",
+)
 _NAME = re.compile(r"base_model\.model\.model\.layers\.(0|[1-9][0-9]{0,3})\.self_attn\.(adaption_prompt|adaption_gate)")
 _FAMILIES = ("llama", "mistral")
 """Of those that the adapter knows; its third is GPT-2."""
@@ -46,12 +50,12 @@ def from_peft(folder: Path, llm: LanguageModel) -> Adapter:
         UserError: not an adaption prompt, a pickle, missing or surplus tensors, another model's sizes, or a model on
             which PEFT computes something else.
     """
-    config, file = _config(folder), folder / WEIGHTS_FILE
+    config, file = _config(folder), folder / WEIGHTS
     _check_model(llm)
-    if not file.exists() and (folder / PICKLE_FILE).exists():
+    if not file.exists() and (folder / PICKLE).exists():
         raise UserError(
-            f"{folder / PICKLE_FILE}: is a pickle, and is not loaded, for it could run a program\n"
-            f"  PEFT's save_pretrained writes {WEIGHTS_FILE} unless it is told otherwise"
+            f"{folder / PICKLE}: is a pickle, and is not loaded, for it could run a program\n"
+            f"  PEFT's save_pretrained writes {WEIGHTS} unless it is told otherwise"
         )
     tensors = read_weights(file)
     found = {name: match for name in tensors if (match := _NAME.fullmatch(name))}
@@ -64,8 +68,8 @@ def from_peft(folder: Path, llm: LanguageModel) -> Adapter:
     for name in ("adapter_len", "adapter_layers"):
         if config.get(name) != getattr(adapter.config, name):
             raise UserError(
-                f"{folder / CONFIG_FILE}: {name} is {short(config.get(name))}, but {getattr(adapter.config, name)} "
-                f"in {WEIGHTS_FILE}"
+                f"{folder / CONFIG}: {name} is {short(config.get(name))}, but {getattr(adapter.config, name)} "
+                f"in {WEIGHTS}"
             )
     return adapter
 
@@ -89,7 +93,7 @@ def to_peft(adapter: Adapter, llm: LanguageModel, folder: Path) -> None:
     tensors = {name.format(n, "adaption_prompt"): prompt[None] for n, prompt in zip(layers, prompts, strict=True)}
     tensors |= {name.format(n, "adaption_gate"): gate[:1] for n, gate in zip(layers, gates, strict=True)}
     data = save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, {"format": "pt"})
-    write_whole(folder / WEIGHTS_FILE, lambda part: part.write_bytes(data))
+    write_whole(folder / WEIGHTS, lambda part: part.write_bytes(data))
     config = {
         "adapter_layers": len(layers),
         "adapter_len": adapter.config.adapter_len,
@@ -99,11 +103,11 @@ def to_peft(adapter: Adapter, llm: LanguageModel, folder: Path) -> None:
         "target_modules": "self_attn",
         "task_type": "CAUSAL_LM",
     }
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
 def _config(folder: Path) -> dict[str, object]:
-    path = folder / CONFIG_FILE
+    path = folder / CONFIG
     config = read_json_object(path, MAX_RECORD)
     if (kind := config.get("peft_type")) != "ADAPTION_PROMPT":
         raise UserError(f"{path}: peft_type is {short(kind)}: only ADAPTION_PROMPT is a LLaMA-Adapter")

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mmadapter.adapter.weights import MAX_WEIGHTS
 from mmadapter.errors import UserError
-from mmadapter.files import write_whole
-from mmadapter.untrusted import check_pickle, short, told
+from mmadapter.storage.files import write_whole
+from mmadapter.storage.pickles import check_pickle
+from mmadapter.storage.untrusted import loading_errors, short
 
 
 def read_torch_file(file: Path) -> dict[str, Tensor]:
@@ -43,7 +44,7 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
         )
     try:
         check_pickle(file)
-        with told(str(file)):
+        with loading_errors(str(file)):
             loaded = _load(file)
     except _MoreThanTensors as error:
         raise UserError(

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from mmadapter.evaluation.calibration import reliability, risk_coverage
 from mmadapter.evaluation.grid import p_digits
-from mmadapter.report.records import Curve, HeadRecord
 from mmadapter.report.svg import (
     WIDTH,
     Number,
@@ -25,6 +24,7 @@ from mmadapter.report.svg import (
     short,
     text,
 )
+from mmadapter.runs.records import Curve, HeadRecord
 
 SIGNIFICANT = 0.05
 

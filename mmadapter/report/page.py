@@ -19,21 +19,21 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS
 from mmadapter.evaluation.calibration import expected_calibration_error
-from mmadapter.evaluation.controls import CONDITIONS, Controls, controls_grids
 from mmadapter.evaluation.frame import answer_frame
 from mmadapter.evaluation.grid import Grid
-from mmadapter.evaluation.intervals import compare
+from mmadapter.evaluation.reliance import CONDITIONS, Controls, controls_grids
 from mmadapter.evaluation.render import TEST_QUESTIONS, comparison_grid, comparison_grids, result_notes
-from mmadapter.evaluation.sources import Scored
+from mmadapter.evaluation.statistics import compare
 from mmadapter.evaluation.table import ResultTable, result_table
-from mmadapter.files import write_text
 from mmadapter.report import figures
 from mmadapter.report.questions import questions_json
-from mmadapter.report.records import HeadRecord, RunRecord, run_record
 from mmadapter.report.svg import colour, element, marker
 from mmadapter.report.thumbnails import thumbnails
+from mmadapter.runs.collect import Scored
+from mmadapter.runs.records import HeadRecord, RunRecord, run_record
+from mmadapter.storage.files import write_text
 
 TOPIC_QUESTIONS = 10
 """At least, for a topic to be drawn: what fewer say is within their interval. The numbers are of all."""
@@ -63,7 +63,7 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
     table = result_table(scored.systems, scored.questions, title=scored.title, intervals=True, published=True)
     frames = {s.name: scored.questions.join(answer_frame(s.frame, scored.questions, s.name)) for s in scored.systems}
     colours = {name: index for index, name in enumerate(frames)}
-    records = {s.name: record for s in scored.systems if (record := run_record(s)) is not None}
+    records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
     pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
     outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
     style, script = (_resource(name) for name in ("style.css", "script.js"))
@@ -74,7 +74,7 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         style=Markup(style),
         script=Markup(script),
         table=table,
-        columns=COLUMNS,
+        columns=TABLE_COLUMNS,
         best=_best(table),
         sources=(sources := list(dict.fromkeys(row.source for row in table.published))),
         notes=[note for note in result_notes(table, sources) if not note.startswith("[")],
@@ -135,13 +135,13 @@ def _class_bars(table: ResultTable, colours: Mapping[str, int]) -> Markup:
         if row.intervals is not None and row.scores is not None
     }
     label = f"Bar chart of the accuracy of {', '.join(series)} by question class; the numbers are in Table 1."
-    return figures.bars(series, colours, COLUMNS, label=label)
+    return figures.bars(series, colours, TABLE_COLUMNS, label=label)
 
 
 def _comparisons(table: ResultTable) -> list[Part]:
     group = figures.row_height(len(table.rows))
     return [
-        Part((figures.differences(compared, COLUMNS, a, b, group=group, left=46),), (grid,), f"{a} and {b}")
+        Part((figures.differences(compared, TABLE_COLUMNS, a, b, group=group, left=46),), (grid,), f"{a} and {b}")
         for ((a, b), compared), grid in zip(table.comparisons.items(), comparison_grids(table), strict=True)
         if len(compared)
     ]

@@ -29,7 +29,7 @@ from mmadapter.scienceqa.records import (
     checked_name,
     problem_from_fields,
 )
-from mmadapter.untrusted import read_bytes, read_json_object, repeated_keys, short
+from mmadapter.storage.untrusted import read_bytes, read_json_object, repeated_keys, short
 
 
 @dataclass(frozen=True, slots=True)

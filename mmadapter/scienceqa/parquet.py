@@ -24,15 +24,8 @@ import pyarrow.parquet
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.layout import read_splits
 from mmadapter.scienceqa.problems import Dataset, Problem
-from mmadapter.scienceqa.records import (
-    MAX_IMAGE_BYTES,
-    SPLITS,
-    BrokenProblems,
-    Fields,
-    OnError,
-    problem_from_fields,
-)
-from mmadapter.untrusted import MAX_ROW_GROUP, is_plain, record_batches, told_table_errors
+from mmadapter.scienceqa.records import MAX_IMAGE_BYTES, SPLITS, BrokenProblems, Fields, OnError, problem_from_fields
+from mmadapter.storage.tables import MAX_ROW_GROUP, is_plain, record_batches, table_errors
 
 REQUIRED = ("question", "choices", "answer", "image")
 UNKNOWN_IF_ABSENT = (
@@ -147,7 +140,7 @@ def _pids(folder: Path, split: str, n_rows: int, listed: Mapping[str, tuple[str,
 
 def _rows(file: Path) -> Iterator[_Row]:
     """The rows without their pictures, of which only the presence is noted: a few thousand at a time."""
-    with told_table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
+    with table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         columns = _columns(file, table.schema_arrow)
         n_rows = 0
         unknown = dict.fromkeys(set(UNKNOWN_IF_ABSENT) - set(columns))
@@ -194,7 +187,7 @@ def _presence(file: Path, table: pyarrow.parquet.ParquetFile, group: int) -> Ite
 
 @lru_cache(maxsize=2)  # pictures are read in row order: one row group is in use, and one around its end
 def _image_bytes(file: Path, row_group: int) -> list[pyarrow.Scalar]:
-    with told_table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
+    with table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         if row_group >= table.num_row_groups:
             raise UserError(f"{file}: has no row group {row_group} any more")
         batches = record_batches(table, str(file), ["image.bytes"], groups=[row_group], at_most=MAX_ROW_GROUP)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmadapter.errors import UserError
@@ -141,7 +142,45 @@ class Dataset:
         return iter(self.problems.values())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row a problem, indexed by pid (see `mmadapter.scienceqa.frame`)."""
-        from mmadapter.scienceqa.frame import problems_frame
+        """One row a problem, indexed by pid (string), in the data set's order; the unknown is <NA>.
 
-        return problems_frame(self)
+        The columns are those of `FRAME_DTYPES`. `answer` is the 0-based index into `choices`, `has_text` and
+        `has_image` are the paper's TXT and IMG, `image` says where the picture is (file, or table and row).
+        """
+        import pandas as pd  # takes half a second
+
+        columns = {
+            name: pd.Series([_DERIVED.get(name, attrgetter(name))(problem) for problem in self], dtype=dtype).array
+            for name, dtype in FRAME_DTYPES.items()
+        }
+        return pd.DataFrame(columns, index=pd.Index(list(self.problems), dtype="string", name="pid"))
+
+
+FRAME_DTYPES = {
+    "split": "string",
+    "subject": "string",
+    "topic": "string",
+    "category": "string",
+    "skill": "string",
+    "grade": "Int64",
+    "task": "string",
+    "question": "string",
+    "choices": "object",
+    "answer": "Int64",
+    "hint": "string",
+    "has_text": "boolean",
+    "has_image": "bool",
+    "n_choices": "Int64",
+    "caption": "string",
+    "lecture": "string",
+    "solution": "string",
+    "image": "string",
+}
+"""The columns in order. All but `has_image` can say <NA>; `choices` holds lists of texts."""
+
+_DERIVED = {
+    "choices": lambda problem: list(problem.choices),
+    "n_choices": lambda problem: len(problem.choices),
+    "image": lambda problem: None if problem.image is None else problem.image.where,
+}
+"""Where a column is not simply the problem's attribute of that name."""

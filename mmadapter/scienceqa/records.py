@@ -11,7 +11,7 @@ from typing import Literal
 
 from mmadapter.errors import UserError, printable
 from mmadapter.scienceqa.problems import LETTERS, ImageSource, Problem, Skipped
-from mmadapter.untrusted import short
+from mmadapter.storage.untrusted import short
 
 OnError = Literal["stop", "skip"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmadapter.scoring import similar_lengths
+from mmadapter.inference.rows import similar_lengths
 
 BUCKET = 32
 """Batches among which problems are sorted by length: padding shrinks, the order stays random."""

@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mmadapter.errors import UserError
-from mmadapter.tensors import Damaged, load_tensors, save_tensors
-
-FILE = "checkpoint.safetensors"
-PREVIOUS = "checkpoint.previous.safetensors"
+from mmadapter.runs.folder import VariantFolder
+from mmadapter.storage.tensors import Damaged, load_tensors, save_tensors
 
 
 @dataclass
@@ -58,7 +55,11 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, adapter: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, best: dict[str, Tensor]
+    folder: VariantFolder,
+    adapter: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    best: dict[str, Tensor],
 ) -> None:
     """Write the adapter, the optimiser's moments and the best epoch's adapter; the last checkpoint is kept.
 
@@ -70,7 +71,7 @@ def save_checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     about = {"progress": json.dumps(asdict(progress))}
-    save_tensors(folder / FILE, tensors, about, previous=folder / PREVIOUS)
+    save_tensors(folder.checkpoint, tensors, about, previous=folder.previous_checkpoint)
 
 
 def checkpoint_bytes(adapter: nn.Module) -> int:
@@ -80,7 +81,7 @@ def checkpoint_bytes(adapter: nn.Module) -> int:
 
 
 def load_checkpoint(
-    folder: Path, adapter: nn.Module, optimizer: torch.optim.Optimizer
+    folder: VariantFolder, adapter: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:
     """Put the last checkpoint's state into `adapter` and `optimizer`; if it is damaged, the previous one's.
 
@@ -92,7 +93,7 @@ def load_checkpoint(
         UserError: both are damaged, or they are of an adapter of another shape.
     """
     damaged = []
-    for path in (folder / FILE, folder / PREVIOUS):
+    for path in (folder.checkpoint, folder.previous_checkpoint):
         try:
             tensors, about = load_tensors(path)
         except FileNotFoundError:  # also of the last one alone: killed between the two renamings

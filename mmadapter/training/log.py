@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmadapter.errors import UserError
-from mmadapter.files import told_write_errors, write_text
-
-LOG_FILE = "log.jsonl"
+from mmadapter.runs.folder import VariantFolder
+from mmadapter.storage.files import write_errors, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +32,10 @@ class EpochRecord:
 class TrainingLog:
     """Appends one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
 
-    def __init__(self, folder: Path | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: VariantFolder | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
         """
         Args:
-            folder: where `log.jsonl` lies; None keeps the epochs in memory only.
+            folder: where the log lies; None keeps the epochs in memory only.
             step, epoch: how many are done: lines of later ones, which will be done again, are dropped.
 
         Raises:
@@ -46,12 +45,12 @@ class TrainingLog:
         self._path: Path | None = None
         self._board = None
         if folder is not None:
-            self._path = folder / LOG_FILE
+            self._path = folder.log
             self._keep_until(self._path, step, epoch)
             if tensorboard:
                 from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+                self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def step(self, step: int, *, loss: float, learning_rate: float, gradient_norm: float) -> None:
         """One optimiser step; the loss is in nats an answer token."""
@@ -65,7 +64,7 @@ class TrainingLog:
     def sync(self) -> None:
         """Waits until the disk has it: a checkpoint must not survive a power failure that its log does not."""
         if self._path is not None:
-            with told_write_errors(self._path), self._path.open("a") as file:
+            with write_errors(self._path), self._path.open("a") as file:
                 os.fsync(file.fileno())
 
     def _keep_until(self, path: Path, step: int, epoch: int) -> None:
@@ -87,7 +86,7 @@ class TrainingLog:
 
     def _write(self, entry: dict) -> None:
         if self._path is not None:
-            with told_write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            with write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         if self._board is not None:
             for name, value in entry.items():

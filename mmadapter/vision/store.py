@@ -35,8 +35,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmadapter.errors import UserError
-from mmadapter.files import Paced, check_room, sole_writer
-from mmadapter.tensors import Damaged, load_tensors, save_tensors
+from mmadapter.storage.files import PacedSaver, check_room
+from mmadapter.storage.locks import sole_writer
+from mmadapter.storage.tensors import Damaged, load_tensors, save_tensors
 from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.towers import ImageTower
 
@@ -196,7 +197,7 @@ class _Shard:
         self._path = store.folder / f"{uuid.uuid4().hex}.safetensors"
         self._keys: list[bytes] = []
         self._written = 0
-        self._save = Paced(self._write)
+        self._save = PacedSaver(self._write)
         self._alone = contextlib.ExitStack()
         self._is_alone = False
 

@@ -9,8 +9,8 @@ from peft import AdaptionPromptConfig, get_peft_model
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, apply_rotary_pos_emb
 
-from mmadapter.adapter.adapter import Adaption
 from mmadapter.adapter.attention import attach, project_prompts, prompt_attention
+from mmadapter.adapter.parameters import Adaption
 from tests.tiny import FEATURE_SIZES, HEAD_SIZE, HEADS, HIDDEN, KEY_HEADS, tiny_llama, tiny_model
 
 B, T, K = 2, 5, 7

@@ -11,7 +11,7 @@ from benchmarks.peers import peft_twin
 from benchmarks.scorers import LETTERS_ONLY, SCORING, left_padded_scorer, score_ours
 from benchmarks.trainers import TRAINING
 from benchmarks.workload import Settings, adapted, backbone, images, questions, real_tokens, twin
-from mmadapter.scoring import adaption_of, answer_loss, option_log_likelihoods
+from mmadapter.inference.likelihood import adaption_of, answer_loss, option_log_likelihoods
 
 SETTINGS = Settings(size="tiny", vocabulary=211, adapter_layers=2, questions=11, batch=3, device="cpu", output=None)
 

@@ -57,7 +57,7 @@ def test_few_questions_are_as_long_as_many(answer, monkeypatch):
 
 
 def test_the_real_lengths_are_those_drawn(scienceqa_folders):
-    from mmadapter.weights import find_smollm2
+    from mmadapter.backbone.smollm2 import find_smollm2
 
     if find_smollm2() is None:
         pytest.skip("SmolLM2's tokenizer is not here")

@@ -84,7 +84,7 @@ def test_interruption_is_no_traceback(arguments, capsys, monkeypatch):
     def interrupt(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmadapter.evaluation.sources.collect", interrupt)
+    monkeypatch.setattr("mmadapter.runs.collect.collect", interrupt)
     assert main(arguments) == 1
     assert capsys.readouterr().err == "mmadapter-eval: interrupted; the same command goes on from here\n"
 

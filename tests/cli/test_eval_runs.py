@@ -13,13 +13,13 @@ import torch
 
 from mmadapter.cli import errors
 from mmadapter.cli.eval import main
-from mmadapter.evaluation import predict as predict_module
-from mmadapter.evaluation import rerun
-from mmadapter.evaluation.predict import predict
-from mmadapter.evaluation.rerun import load_variant
-from mmadapter.scienceqa.load import load_dataset
-from mmadapter.scoring import length_batches
-from mmadapter.settings import read_settings
+from mmadapter.config.files import read_settings
+from mmadapter.data import load_dataset
+from mmadapter.experiment import reload
+from mmadapter.experiment.reload import load_variant
+from mmadapter.inference import predict as predict_module
+from mmadapter.inference.predict import predict
+from mmadapter.inference.rows import length_batches
 
 VARIANTS = ("multimodal", "text")
 
@@ -49,7 +49,7 @@ def no_model(monkeypatch):
     """From here on every use of a model is a failure."""
 
     def forbid():
-        monkeypatch.setattr(rerun, "load_variant", lambda folder: pytest.fail(f"{folder}: loaded again"))
+        monkeypatch.setattr(reload, "load_variant", lambda folder: pytest.fail(f"{folder}: loaded again"))
 
     return forbid
 
@@ -83,7 +83,7 @@ def test_only_what_is_missing_is_answered(run, capsys, monkeypatch):
     printed(capsys, run, "--split", "val")
     (run / "text" / "predictions-val.parquet").unlink()
     loaded = []
-    monkeypatch.setattr(rerun, "load_variant", lambda folder: loaded.append(folder.name) or load_variant(folder))
+    monkeypatch.setattr(reload, "load_variant", lambda folder: loaded.append(folder.name) or load_variant(folder))
     printed(capsys, run, "--split", "val")
     assert loaded == ["text"]
 
@@ -141,7 +141,7 @@ def test_controls_of_other_answers_are_not_taken_for_these(run, capsys, monkeypa
     answers["prediction"] = 1 - answers["prediction"]
     answers.to_parquet(file)
     asked = []
-    monkeypatch.setattr(rerun, "load_variant", lambda folder: asked.append(folder) or load_variant(folder))
+    monkeypatch.setattr(reload, "load_variant", lambda folder: asked.append(folder) or load_variant(folder))
     order = printed(capsys, run / "text", "--controls")["controls"][0]["order"]
     assert asked == [run / "text"]
     assert order[0]["same_option"] == 0  # nothing is left of these answers in another order
@@ -229,7 +229,7 @@ def test_interrupted_controls_go_on_where_they_were(run, capsys, batches):
 
 def test_a_run_that_is_written_by_another_process_is_left_alone(run, capsys):
     script = (
-        "import sys; from pathlib import Path; from mmadapter.files import sole_writer\n"
+        "import sys; from pathlib import Path; from mmadapter.storage.locks import sole_writer\n"
         "with sole_writer(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(run)]

@@ -15,7 +15,7 @@ import pytest
 from mmadapter.cli.eval import main as eval_main
 from mmadapter.cli.generate import main
 from mmadapter.cli.train import main as train_main
-from tests.runs import write_backbones
+from tests.trained_runs import write_backbones
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_ctrl_c_is_polite(run, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmadapter.speaker.Speaker.say", interrupted)
+    monkeypatch.setattr("mmadapter.inference.responder.Responder.say", interrupted)
     assert main([str(run), "--prompt", "Agree!"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "mmadapter-generate: interrupted"
 

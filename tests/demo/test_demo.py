@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
+from mmadapter.data import load_dataset
 from mmadapter.demo import FAMILIES, FARTHEST_NORTH, demo_problems, draw, sample_problem, write_demo
 from mmadapter.demo.family import Draft
-from mmadapter.scienceqa.load import load_dataset
 
 SMALL = {"train": 60, "val": 20, "test": 40}
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from eval.choose import ALL, asked, held_out
-from mmadapter.config import PRESETS
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.config.presets import PRESETS
+from mmadapter.data import load_dataset
 
 
 def test_nothing_of_the_test_split_and_nothing_that_is_trained_on_is_asked():

@@ -9,8 +9,8 @@ import torch
 from eval import efficiency
 from eval.efficiency import RATES, Settings, Trained, counted, trainings, tuned_model
 from eval.tables import efficiency_tables
-from mmadapter.config import Recipe
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.config.settings import Recipe
+from mmadapter.data import load_dataset
 from mmadapter.training.loop import train
 from tests.tiny import tiny_lm
 

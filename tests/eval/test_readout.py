@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eval.readout import PENALTIES, read_out
-from mmadapter.features import QuestionImages
+from mmadapter.inference.image_features import QuestionImages
 from mmadapter.scienceqa.problems import Dataset, Problem
 
 COLOURS = ("red", "green", "blue")

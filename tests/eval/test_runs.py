@@ -12,11 +12,12 @@ from eval.results import Results
 from eval.runs import _controls, finished, read_questions, read_runs, run_key, run_name, train_missing, wanted
 from eval.study import STUDIES, Study
 from eval.tables import keys_of
-from mmadapter.config import RunConfig
-from mmadapter.evaluation.controls import controls_of
-from mmadapter.evaluation.sources import collect
-from mmadapter.scienceqa.load import load_dataset
-from tests.runs import colour_config
+from mmadapter.config.settings import RunConfig
+from mmadapter.data import load_dataset
+from mmadapter.experiment.asking import ask_controls
+from mmadapter.runs.collect import collect
+from mmadapter.runs.folder import VariantFolder
+from tests.trained_runs import colour_config
 
 COMPARED = (main_result.RECIPE, attention.RECIPE)
 
@@ -117,10 +118,12 @@ def test_controls_are_read_where_they_were_asked(colour_run, tmp_path):
     run = shutil.copytree(colour_run, tmp_path / "run")
     (run / "multimodal" / "controls.parquet").unlink(missing_ok=True)
     scored = collect([run], [])
-    assert _controls(run / "multimodal", scored.questions) == {}
+    assert _controls(VariantFolder(run / "multimodal"), scored.questions) == {}
     (system,) = [system for system in scored.systems if system.name == "multimodal"]
-    found = controls_of(system, scored.questions, scored.data, quiet=True).images.query("question_class == 'IMG'")
-    bits = _controls(run / "multimodal", scored.questions)
+    stored = scored.stored["multimodal"]
+    found = ask_controls(system, stored, scored.questions, scored.data, quiet=True).images
+    found = found.query("question_class == 'IMG'")
+    bits = _controls(VariantFolder(run / "multimodal"), scored.questions)
     assert {name: right.count("1") for name, right in bits.items()} == dict(
         zip(found["condition"], found["correct"], strict=True)
     )

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.data import load_dataset
 from mmadapter.scienceqa.problems import Dataset
 from tests.scienceqa.conftest import raw_record, write_layout_folder
 

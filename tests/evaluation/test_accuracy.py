@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmadapter.evaluation.accuracy import (
-    COLUMNS,
+    TABLE_COLUMNS,
     accuracy_by_class,
     accuracy_table,
     percent,
@@ -48,7 +48,7 @@ def test_columns_equal_a_plain_count(data):
     given = answers(data["test"], 0.6)
     scores = accuracy_by_class(frame_of(data["test"], given))
     test = {pid: record for pid, record in records().items() if record["split"] == "test"}
-    assert tuple(scores.index) == COLUMNS
+    assert tuple(scores.index) == TABLE_COLUMNS
     assert {n: (f"{row.accuracy:.2f}", row.n) for n, row in scores.iterrows()} == counted(test, given)
 
 
@@ -107,7 +107,7 @@ def test_table_of_frames_and_of_a_frame_of_two(data):
     given = {n: predictions_frame(list(f.index), prediction=f["prediction"]) for n, f in frames.items()}
     table = accuracy_table(frames)
     assert list(table.index) == ["a", "b"]
-    assert list(table.columns) == [*COLUMNS, "source"]
+    assert list(table.columns) == [*TABLE_COLUMNS, "source"]
     assert table.loc["a", "Avg"] == round(accuracy_by_class(frames["a"]).loc["Avg", "accuracy"], 2)
     pd.testing.assert_frame_equal(accuracy_table(error_frame(given, data)), table)
     assert list(accuracy_table(frames["a"]).index) == ["model"]
@@ -116,7 +116,7 @@ def test_table_of_frames_and_of_a_frame_of_two(data):
 def test_published_rows_stand_below_with_their_source(data):
     table = accuracy_table(frame_of(data["test"], answers(data["test"], 0.5)), published=True)
     assert len(table) == 1 + 17
-    assert table.loc["LLaMA-Adapter", list(COLUMNS)].tolist() == [
+    assert table.loc["LLaMA-Adapter", list(TABLE_COLUMNS)].tolist() == [
         85.19,
         84.37,
         88.30,

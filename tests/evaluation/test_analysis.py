@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.evaluation.analysis import (
     accuracy_against,
@@ -21,7 +22,6 @@ from mmadapter.evaluation.analysis import (
 )
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.evaluation.predictions import predictions_frame
-from mmadapter.scienceqa.load import load_dataset
 from tests.evaluation.questions import answers
 from tests.scienceqa.conftest import raw_record, write_layout_folder
 

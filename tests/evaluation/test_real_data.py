@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from mmadapter.evaluation.accuracy import COLUMNS, accuracy_by_class
+from mmadapter.data import load_dataset
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class
 from mmadapter.evaluation.frame import error_frame, question_frame
-from mmadapter.evaluation.predictions import predictions_frame, read_predictions
+from mmadapter.evaluation.prediction_files import read_predictions
+from mmadapter.evaluation.predictions import predictions_frame
 from mmadapter.evaluation.render import render
 from mmadapter.evaluation.table import result_table
-from mmadapter.scienceqa.load import load_dataset
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_gpt3_is_as_published(folders, gpt3):
     text = render(table)
     assert time.perf_counter() - start < 2
     row = table.rows[0]
-    assert row.digits == dict.fromkeys(COLUMNS) | {"Avg": "75.17", "TXT": "74.68", "IMG": "67.43", "NO": "79.93"}
+    assert row.digits == dict.fromkeys(TABLE_COLUMNS) | {"Avg": "75.17", "TXT": "74.68", "IMG": "67.43", "NO": "79.93"}
     assert row.scores.loc["Avg", ["correct", "n"]].tolist() == [3188, 4241]
     assert row.rule == "as filed"
     assert row.unparsed is None

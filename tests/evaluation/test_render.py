@@ -9,7 +9,7 @@ import pytest
 from rich.text import Text
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import COLUMNS
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS
 from mmadapter.evaluation.grid import DASH
 from mmadapter.evaluation.predictions import Predictions, predictions_frame
 from mmadapter.evaluation.render import FORMATS, render
@@ -64,7 +64,7 @@ def test_csv_holds_every_number(table):
     assert rows[2]["unparsed"] == "18"
     assert rows[0]["unparsed"] == ""
     for line, row in zip(rows, table.rows, strict=False):
-        assert {column: line[column] for column in COLUMNS} == row.digits
+        assert {column: line[column] for column in TABLE_COLUMNS} == row.digits
         assert line["NAT low"] == f"{row.intervals.loc['NAT', 'low']:.2f}"
         assert (line["n"], line["source"], line["rule"]) == ("53", row.source, row.rule)
     assert rows[-1]["Avg"] == "85.19"
@@ -76,7 +76,7 @@ def test_json_is_strict_and_complete(table):
     content = json.loads(render(table, "json"), parse_constant=pytest.fail)
     first = content["systems"][0]
     row = table.rows[0]
-    for column in COLUMNS:
+    for column in TABLE_COLUMNS:
         assert f"{first['columns'][column]['accuracy']:.2f}" == row.digits[column]
         low, high = first["columns"][column]["interval"]
         assert low < first["columns"][column]["accuracy"] < high
@@ -130,11 +130,11 @@ MARKS = {"table": r"([\d.]+)\*", "markdown": r"\*\*([\d.]+)\*\*", "latex": r"\\t
 @pytest.mark.parametrize("form", MARKS)
 def test_the_best_of_every_column_is_marked_and_nothing_else(form, table):
     marked = re.findall(MARKS[form], render(table, form))
-    numbers = {c: [float(row.digits[c]) for row in (*table.rows, *table.published[2:])] for c in COLUMNS}
+    numbers = {c: [float(row.digits[c]) for row in (*table.rows, *table.published[2:])] for c in TABLE_COLUMNS}
     assert table.published[1].name == "Human"  # a level, no system
-    best = [f"{max(numbers[c]):.2f}" for c in COLUMNS]
+    best = [f"{max(numbers[c]):.2f}" for c in TABLE_COLUMNS]
     assert sorted(set(marked)) == sorted(set(best))
-    assert len(marked) >= len(COLUMNS)
+    assert len(marked) >= len(TABLE_COLUMNS)
 
 
 def test_nothing_is_best_alone(unknown):

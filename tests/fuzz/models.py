@@ -13,7 +13,7 @@ from tests.fuzz.reader import Reader, of_file
 
 def adapter(name: str, mutation: Mutation) -> Callable[[Path], Reader]:
     def build(folder: Path) -> Reader:
-        from mmadapter.adapter.adapter import Adapter, AdapterConfig
+        from mmadapter.adapter.parameters import Adapter, AdapterConfig
         from mmadapter.adapter.weights import load_adapter, save_adapter
 
         config = AdapterConfig(
@@ -27,7 +27,7 @@ def adapter(name: str, mutation: Mutation) -> Callable[[Path], Reader]:
 
 
 def tokenizer(folder: Path) -> Reader:
-    from mmadapter.backbone import load_tokenizer
+    from mmadapter.backbone.tokenizer import load_tokenizer
     from tests.tiny import byte_tokenizer
 
     byte_tokenizer().save_pretrained(folder)
@@ -44,7 +44,7 @@ def tokenizer(folder: Path) -> Reader:
 def shard(folder: Path) -> Reader:
     import torch
 
-    from mmadapter.tensors import save_tensors
+    from mmadapter.storage.tensors import save_tensors
     from mmadapter.vision.store import KEY_BYTES, _read_shard
 
     file = folder / "shard.safetensors"
@@ -85,7 +85,7 @@ def peft(name: str, mutation: Mutation) -> Callable[[Path], Reader]:
     """One of the files of PEFT's adaption prompt."""
 
     def build(folder: Path) -> Reader:
-        from mmadapter.adapter.adapter import Adapter, AdapterConfig
+        from mmadapter.adapter.parameters import Adapter, AdapterConfig
         from mmadapter.interchange.peft import base_model, from_peft, to_peft
         from tests.tiny import HEADS, HIDDEN, tiny_lm
 

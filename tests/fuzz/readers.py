@@ -90,7 +90,7 @@ def _hub_table(folder: Path) -> Reader:
 def _predictions(name: str, mutation: Mutation, write: Callable[[Path, dict[str, int]], object]):
     def build(folder: Path) -> Reader:
         from mmadapter.evaluation.frame import error_frame, question_frame
-        from mmadapter.evaluation.predictions import read_predictions
+        from mmadapter.evaluation.prediction_files import read_predictions
         from mmadapter.scienceqa.layout import read_layout
 
         data = read_layout(_layout(folder / "data"))["test"]
@@ -138,13 +138,13 @@ def _write_table(file: Path, answers: dict[str, int], texts: bool) -> None:
 
 
 def _settings(folder: Path) -> Reader:
-    from mmadapter.config import PRESETS
-    from mmadapter.evaluation.predictions import run_settings
-    from mmadapter.settings import config_yaml, differences
+    from mmadapter.config.files import config_yaml, differences
+    from mmadapter.config.presets import PRESETS
+    from mmadapter.runs.folder import RunFolder
 
     def read(file: Path) -> object:
         differences(file, PRESETS["tiny"])
-        return run_settings(file.parent)
+        return RunFolder(file.parent).config
 
     seeds = tuple(config_yaml(config).encode() for config in PRESETS.values())
     return Reader(of_file("config.yaml", read)(folder), mutate.of_yaml, seeds, folder)
@@ -172,17 +172,12 @@ def _picture(folder: Path) -> Reader:
 
 def _record(name: str, mutation: Mutation, seed: bytes) -> Callable[[Path], Reader]:
     def build(folder: Path) -> Reader:
-        import pandas as pd
-
-        from mmadapter.evaluation.predictions import Predictions
         from mmadapter.report import figures
-        from mmadapter.report.records import run_record
-
-        (folder / "adapter_config.json").write_text("{}")
-        system = Predictions("model", pd.DataFrame(), "strict", str(folder / "predictions.parquet"))
+        from mmadapter.runs.folder import VariantFolder
+        from mmadapter.runs.records import run_record
 
         def read(file: Path) -> None:
-            record = run_record(system)
+            record = run_record(VariantFolder(folder))
             if record.curve is not None:
                 figures.loss_curves({"model": record.curve}, {"model": 0})
                 figures.accuracy_curves({"model": record.curve}, {"model": 0})
@@ -209,8 +204,9 @@ _HEADS = [
 def _controls(folder: Path) -> Reader:
     import pandas as pd
 
-    from mmadapter.evaluation.controls import option_order, stored_controls
     from mmadapter.evaluation.frame import question_frame
+    from mmadapter.evaluation.reliance import option_order
+    from mmadapter.runs.records import stored_controls
     from mmadapter.scienceqa.layout import read_layout
 
     data = read_layout(_layout(folder / "data"))["test"]

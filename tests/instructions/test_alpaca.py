@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.instructions.alpaca import FILE, VALIDATING, read_alpaca
-from mmadapter.scienceqa.load import load_dataset
 
 
 def records(count: int = 20) -> list[dict]:

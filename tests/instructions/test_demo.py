@@ -2,9 +2,9 @@
 
 import pytest
 
+from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.instructions.demo import SIZES, TOPICS, demo_instructions
-from mmadapter.scienceqa.load import load_dataset
 
 
 def test_a_seed_gives_its_instructions_and_none_stands_twice():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from mmadapter.adapter.adapter import Adapter, AdapterConfig
-from mmadapter.backbone import load_llm
+from mmadapter.adapter.parameters import Adapter, AdapterConfig
+from mmadapter.backbone.loading import load_llm
 from mmadapter.model import MultimodalAdapter
 from tests.tiny import HEADS, byte_tokenizer, tiny_llama
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmadapter.backbone import load_llm, load_skeleton
+from mmadapter.backbone.loading import load_llm, load_skeleton
 from mmadapter.cli.convert import main
 from mmadapter.errors import UserError
 from mmadapter.interchange.convert import convert

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment", "open_clip", "torchvision"])
+CONTEXT.set_forkserver_preload(["mmadapter.cli.train", "mmadapter.experiment.run", "open_clip", "torchvision"])
 
 
 def start(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmadapter.evaluation.predictions import Predictions
-from mmadapter.evaluation.sources import Scored, collect
+from mmadapter.runs.collect import Scored, collect
 from tests.scienceqa.conftest import raw_record, write_layout_folder
 
 HOSTILE = (

@@ -211,8 +211,8 @@ def test_every_question_of_sciences_test_split(chromium, scienceqa_folders, tmp_
     import numpy as np
     import pandas as pd
 
-    from mmadapter.evaluation.sources import collect
-    from mmadapter.scienceqa.load import load_dataset
+    from mmadapter.data import load_dataset
+    from mmadapter.runs.collect import collect
 
     folder = scienceqa_folders[-1]
     rng, rows = np.random.default_rng(0), []

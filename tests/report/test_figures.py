@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmadapter.report.figures import bars, differences, heat_map, reliability_diagram, risk_coverage_curves
-from mmadapter.report.records import HeadRecord
 from mmadapter.report.svg import Plot, element, nice_ticks
+from mmadapter.runs.records import HeadRecord
 
 
 def attributes(svg: str, tag: str) -> list[dict[str, str]]:

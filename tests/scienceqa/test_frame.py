@@ -3,9 +3,8 @@
 import pandas as pd
 import pytest
 
-from mmadapter.scienceqa.frame import DTYPES
 from mmadapter.scienceqa.layout import read_layout
-from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.problems import FRAME_DTYPES, Dataset
 
 
 @pytest.fixture
@@ -31,6 +30,6 @@ def test_values(frame, tmp_path):
 def test_dtypes_do_not_depend_on_the_data(frame):
     empty = Dataset("none", {}, {}).to_pandas()
     for one in (frame, empty, frame.loc[["9"]]):
-        assert one.dtypes.astype(str).to_dict() == DTYPES
-        assert list(one.columns) == list(DTYPES)
+        assert one.dtypes.astype(str).to_dict() == FRAME_DTYPES
+        assert list(one.columns) == list(FRAME_DTYPES)
         assert (one.index.name, str(one.index.dtype)) == ("pid", "string")

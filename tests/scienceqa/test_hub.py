@@ -4,9 +4,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.hub import HUB_REPOSITORY, THREE_WAYS
-from mmadapter.scienceqa.load import load_dataset
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import mmadapter.demo
+from mmadapter.data import DEMO_FOLDER, load_dataset
 from mmadapter.errors import UserError
-from mmadapter.files import LOCK_FILE
-from mmadapter.scienceqa.load import DEMO_FOLDER, load_dataset
+from mmadapter.storage.locks import LOCK_FILE
 
 
 def test_each_folder_has_its_own_form(tmp_path, record, write_layout, write_parquet):
@@ -131,7 +131,7 @@ def test_ten_thousand_problems_in_two_seconds(tmp_path, record, write_layout):
     (folder / "problems.json").write_text(f"{{{problems}}}")
     (folder / "pid_splits.json").write_text(json.dumps({"train": [str(n) for n in range(10_000)]}))
     output = in_a_new_process(
-        "import time\nfrom mmadapter.scienceqa.load import load_dataset\nstart = time.process_time()\n"
+        "import time\nfrom mmadapter.data import load_dataset\nstart = time.process_time()\n"
         f"print(len(load_dataset('scienceqa', {str(folder)!r})), time.process_time() - start)"
     )
     count, seconds = output.split()
@@ -140,7 +140,7 @@ def test_ten_thousand_problems_in_two_seconds(tmp_path, record, write_layout):
 
 
 def test_reading_needs_no_heavy_library():
-    code = "import sys, mmadapter.scienceqa.load; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
+    code = "import sys, mmadapter.data; print({'torch', 'pandas', 'pyarrow'} & set(sys.modules))"
     assert in_a_new_process(code).strip() == "set()"
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.data import load_dataset
 
 # problems, image, text only, hint, no hint, no context, natural / social / language / unknown subject, by
 # (folder, split); the README counts unknown hints of scienceqa-img with "no hint", here they are apart

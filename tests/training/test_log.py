@@ -7,6 +7,7 @@ import os
 import pytest
 
 from mmadapter.errors import UserError
+from mmadapter.runs.folder import VariantFolder
 from mmadapter.training.log import EpochRecord, TrainingLog
 
 
@@ -29,11 +30,11 @@ def test_a_resume_drops_what_will_be_done_again(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    fill(TrainingLog(whole, 0, 0), range(1, 7))
-    fill(TrainingLog(parts, 0, 0), range(1, 6))
+    fill(TrainingLog(VariantFolder(whole), 0, 0), range(1, 7))
+    fill(TrainingLog(VariantFolder(parts), 0, 0), range(1, 6))
     with (parts / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')  # killed while it wrote
-    resumed = TrainingLog(parts, 3, 1)
+    resumed = TrainingLog(VariantFolder(parts), 3, 1)
     assert resumed.epochs == [record(1, 2)]
     fill(resumed, range(4, 7))
     assert (parts / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
@@ -41,9 +42,9 @@ def test_a_resume_drops_what_will_be_done_again(tmp_path):
 
 
 def test_an_epoch_whose_end_was_logged_but_not_saved_is_not_logged_twice(tmp_path):
-    fill(TrainingLog(tmp_path, 0, 0), range(1, 5))
+    fill(TrainingLog(VariantFolder(tmp_path), 0, 0), range(1, 5))
     whole = (tmp_path / "log.jsonl").read_text()
-    resumed = TrainingLog(tmp_path, 4, 1)  # saved after step 4, before the validation that ends epoch 2
+    resumed = TrainingLog(VariantFolder(tmp_path), 4, 1)  # saved after step 4, before the validation that ends epoch 2
     assert resumed.epochs == [record(1, 2)]
     resumed.epoch(record(2, 4))
     assert (tmp_path / "log.jsonl").read_text() == whole
@@ -52,11 +53,11 @@ def test_an_epoch_whose_end_was_logged_but_not_saved_is_not_logged_twice(tmp_pat
 def test_a_damaged_log_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n\x00\x00\n')
     with pytest.raises(UserError, match=r"log\.jsonl: damaged .*\n  move it away"):
-        TrainingLog(tmp_path, 3, 1)
+        TrainingLog(VariantFolder(tmp_path), 3, 1)
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
-    log = TrainingLog(tmp_path, 0, 0)
+    log = TrainingLog(VariantFolder(tmp_path), 0, 0)
     monkeypatch.setattr("json.dumps", full_disk)
     with pytest.raises(UserError, match=r"log\.jsonl: cannot be written: No space left on device"):
         log.step(1, loss=1.0, learning_rate=0.1, gradient_norm=2.0)
@@ -65,7 +66,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 def test_tensorboard_gets_the_same_numbers(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fill(TrainingLog(tmp_path, 0, 0, tensorboard=True), range(1, 5))
+    fill(TrainingLog(VariantFolder(tmp_path), 0, 0, tensorboard=True), range(1, 5))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert {"loss", "learning_rate", "gradient_norm", "train_loss"} <= set(events.Tags()["scalars"])

@@ -10,19 +10,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmadapter.config import InputFormat, Recipe
-from mmadapter.encoding import Encoder
+from mmadapter.config.settings import InputFormat, Recipe
 from mmadapter.errors import UserError
-from mmadapter.features import QuestionImages
+from mmadapter.inference.image_features import QuestionImages
+from mmadapter.inference.tokenising import Encoder
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.training import loop
-from mmadapter.training.checkpoint import FILE, PREVIOUS, checkpoint_bytes
-from mmadapter.training.loop import Interrupted, learning_rate, train, validate
+from mmadapter.training.checkpoint import checkpoint_bytes
+from mmadapter.training.loop import Interrupted, train
+from mmadapter.training.schedule import learning_rate
+from mmadapter.training.validation import validate
 from tests.tiny import FEATURE_SIZES, tiny_model
 
 RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_epochs=0.5)
 WORDS = ("red", "blue", "green")
+
+CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
 def dataset(train_size: int = 10, val_size: int = 5) -> Dataset:
@@ -98,7 +102,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, at):
     """In the middle of an epoch (3 steps long), at its end, and in the last one; by a real signal."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = trained(whole)
-    steps, step = [], loop._backward
+    steps, step = [], loop.backward
 
     def interrupting(*arguments):
         steps.append(1)
@@ -106,7 +110,7 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, monkeypatch, at):
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*arguments)
 
-    monkeypatch.setattr(loop, "_backward", interrupting)
+    monkeypatch.setattr(loop, "backward", interrupting)
     with pytest.raises(Interrupted):
         trained(parts)
     monkeypatch.undo()
@@ -129,7 +133,7 @@ def test_a_finished_training_resumes_to_itself(tmp_path):
 @pytest.mark.parametrize("text_only", [False, True])
 def test_the_projection_learns_at_its_share_of_the_rate(text_only):
     model = tiny_model(text_only=text_only)
-    groups = loop._parameter_groups(model, Recipe(projection_rate=0.1))
+    groups = loop.parameter_groups(model, Recipe(projection_rate=0.1))
     shares = {id(weight): group["share"] for group in groups for weight in group["params"]}
     assert {name: shares[id(weight)] for name, weight in model.adapter.named_parameters()} == {
         name: 0.1 if name.startswith("projection.") else 1.0 for name, _ in model.adapter.named_parameters()
@@ -168,7 +172,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_from_a_damaged_checkpoint_a_training_goes_back_to_the_one_before(tmp_path, capsys, damage):
     expected = trained(tmp_path)
-    file = tmp_path / FILE
+    file = tmp_path / CHECKPOINT
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     assert same(trained(tmp_path, resume=True), expected)
     assert f"{file}: this checkpoint is damaged" in capsys.readouterr().err
@@ -178,15 +182,15 @@ def test_from_a_damaged_checkpoint_a_training_goes_back_to_the_one_before(tmp_pa
 
 def test_without_any_sound_checkpoint_nothing_is_guessed(tmp_path):
     trained(tmp_path)
-    for name in (FILE, PREVIOUS):
+    for name in (CHECKPOINT, PREVIOUS):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:100])
-    with pytest.raises(UserError, match=rf"{FILE}: this checkpoint is damaged(.|\n)*{PREVIOUS}: this checkpoint"):
+    with pytest.raises(UserError, match=rf"{CHECKPOINT}: this checkpoint is damaged(.|\n)*{PREVIOUS}: this checkpoint"):
         trained(tmp_path, resume=True)
 
 
 def test_a_checkpoint_of_another_adapter_is_refused(tmp_path):
     trained(tmp_path)
-    with pytest.raises(UserError, match=f"{FILE}: cannot resume from this checkpoint"):
+    with pytest.raises(UserError, match=f"{CHECKPOINT}: cannot resume from this checkpoint"):
         train(tiny_model(adapter_len=4), DATA, RECIPE, images=IMAGES, folder=tmp_path, resume=True, quiet=True)
 
 

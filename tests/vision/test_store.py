@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmadapter.errors import UserError
-from mmadapter.files import sole_writer
+from mmadapter.storage.locks import sole_writer
 from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.store import CPU_BATCH, FeatureStore
 from mmadapter.vision.towers import load_tower

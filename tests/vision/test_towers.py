@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from mmadapter.errors import UserError
-from mmadapter.paths import assets_dir
-from mmadapter.vision.towers import import_open_clip, load_tower
+from mmadapter.storage.paths import assets_dir
+from mmadapter.vision.open_clip_towers import import_open_clip
+from mmadapter.vision.towers import load_tower
 
 from .conftest import RESNET, VIT
 

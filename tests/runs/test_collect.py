@@ -1,0 +1,92 @@
+"""Which questions are asked when runs and files are named."""
+
+import pytest
+
+from mmadapter.errors import UserError
+from mmadapter.evaluation.predictions import predictions_frame
+from mmadapter.runs.collect import collect
+from tests.evaluation.questions import N_TEST, answers, write_questions
+from tests.evaluation.test_prediction_files import write
+from tests.runs.test_folder import write_run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_questions(tmp_path / "data")
+
+
+@pytest.fixture
+def make_run(tmp_path, folder, data):
+    def make(name, *, limit=None, split="test", **settings):
+        pids = [problem.pid for problem in data[split]][:limit]
+        frame = predictions_frame(pids, prediction=[0] * len(pids))
+        lines = {"dataset": "scienceqa", "data_dir": [str(folder)], "split": split, "limit": limit} | settings
+        text = "\n".join(f"{key}: {'null' if value is None else value}" for key, value in lines.items())
+        return write_run(tmp_path / name, frame, text).path
+
+    return make
+
+
+def test_a_run_brings_its_questions(make_run):
+    scored = collect([make_run("run")], [])
+    assert scored.title == "scienceqa test"
+    assert [s.name for s in scored.systems] == ["multimodal", "text"]
+    assert len(scored.questions) == len(scored.data) == N_TEST
+
+
+def test_runs_and_files_in_one_table(make_run, tmp_path, data):
+    (tmp_path / "other").mkdir()
+    files = [write(tmp_path / part / "text.json", {"results": answers(data["test"], 1.0)}) for part in ("", "other")]
+    scored = collect([make_run("first"), make_run("second")], files)
+    names = [
+        "first/multimodal",
+        "first/text",
+        "second/multimodal",
+        "second/text",
+        f"{tmp_path.name}/text",
+        "other/text",
+    ]
+    assert [system.name for system in scored.systems] == names
+
+
+def test_a_run_keeps_its_split_and_limit(make_run):
+    assert collect([make_run("val", split="val")], []).title == "scienceqa val"
+    scored = collect([make_run("short", limit=5)], [])
+    assert scored.title == "scienceqa test, first 5"
+    assert len(scored.questions) == 5
+
+
+def test_a_run_that_skipped_is_scored_over_the_rest_and_says_so(make_run):
+    """Its answers to the first 50 of 53 stand for broken pictures that were left out."""
+    run = make_run("run", limit=50, on_error="skip")
+    for file in run.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("limit: 50", "limit: null"))
+    scored = collect([run], [])
+    assert scored.title == "scienceqa test, 3 skipped"
+    assert len(scored.questions) == 50
+
+
+def test_data_can_be_elsewhere(make_run, folder, tmp_path):
+    run = make_run("run", data_dir=["/gone"])
+    with pytest.raises(UserError, match="gone"):
+        collect([run], [])
+    assert len(collect([run], [], data_dir=[folder]).questions) == N_TEST
+
+
+def test_what_cannot_be_asked(make_run, folder, tmp_path, data):
+    file = write(tmp_path / "a.json", {"results": answers(data["test"], 1.0)})
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        collect([], [])
+    with pytest.raises(UserError, match=r"whose questions .* --dataset"):
+        collect([], [file])
+    with pytest.raises(UserError, match="no split 'tset'"):
+        collect([], [file], dataset="scienceqa", data_dir=[folder], split="tset")
+    with pytest.raises(UserError, match="7 questions have no prediction"):
+        collect([], [file], dataset="scienceqa", data_dir=[folder], split="val")
+    run = make_run("run")
+    with pytest.raises(UserError, match="no predictions of val are stored for multimodal and text"):
+        collect([run], [], split="val")
+    with pytest.raises(UserError, match=r"limit is None in .*run, 5 in .*short"):
+        collect([run, make_run("short", limit=5)], [])
+    with pytest.raises(UserError, match="not a run directory"):
+        collect([tmp_path / "nowhere"], [])
