@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.command import command
 from benchmarks.measure import Table, publish
 from mmadapter.adapter.parameters import Adaption
+from mmadapter.cli.options import program
 from mmadapter.data import load_dataset
 from mmadapter.experiment.reload import load_variant
 from mmadapter.inference.image_features import question_images
@@ -88,4 +88,4 @@ def plain_log_probability(model: MultimodalAdapter, adaption: Adaption, question
 
 
 if __name__ == "__main__":
-    command(main, AnswerSettings)
+    program(main, AnswerSettings)

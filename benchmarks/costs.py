@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
-from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, alternate, publish, rates, ratios
 from benchmarks.trainers import LEARNING_RATE
 from benchmarks.workload import LETTER_LEAD, SIZES, Settings, Shape, adapted, backbone, encoded
+from mmadapter.cli.options import program
 from mmadapter.inference.image_features import QuestionImages
 from mmadapter.inference.likelihood import adaption_of, answer_loss, option_log_likelihoods
 from mmadapter.inference.tokenising import Encoded
@@ -116,4 +116,4 @@ def _works(case: Case, model: LlamaForCausalLM) -> tuple[Callable[[], object], C
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, alternate, publish, rates
 from mmadapter.backbone.device import resolve_device
+from mmadapter.cli.options import program
 from mmadapter.scienceqa.layout import ImageFile
 from mmadapter.vision.images import decode_rgb
 from mmadapter.vision.store import FeatureStore
@@ -120,4 +120,4 @@ def decode_all(tower: ImageTower, files: Sequence[ImageFile]) -> None:
 
 
 if __name__ == "__main__":
-    command(main, ImageSettings)
+    program(main, ImageSettings)

@@ -17,9 +17,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, publish, ratios
 from benchmarks.workload import Settings, questions, real_tokens
+from mmadapter.cli.options import program
 from mmadapter.errors import UserError
 
 MIB = 2**20
@@ -107,4 +107,4 @@ def resident(field: str) -> int:
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

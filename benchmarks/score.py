@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.command import command
 from benchmarks.measure import Table, alternate, fastest, publish, rates, ratios
 from benchmarks.scorers import LETTERS_ONLY, SCORING
 from benchmarks.workload import Settings, backbone, questions
+from mmadapter.cli.options import program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +62,4 @@ def main(settings: ScoreSettings) -> None:
 
 
 if __name__ == "__main__":
-    command(main, ScoreSettings)
+    program(main, ScoreSettings)

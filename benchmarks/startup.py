@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.command import command
 from benchmarks.measure import Quartiles, Table, alternate, publish
+from mmadapter.cli.options import program
 
 FIRST_STEP = """
 import torch, mmadapter as mma
@@ -68,4 +68,4 @@ def _run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command(main, StartSettings)
+    program(main, StartSettings)

@@ -8,10 +8,10 @@ training has to read; padding, and the logits of prompts, are a contender's own 
 
 from __future__ import annotations
 
-from benchmarks.command import command
 from benchmarks.measure import Table, alternate, fastest, publish, rates, ratios
 from benchmarks.trainers import LEARNING_RATE, possible
 from benchmarks.workload import Settings, backbone, questions, real_tokens
+from mmadapter.cli.options import program
 
 SCIENCEQA_QUESTIONS, SCIENCEQA_EPOCHS = 12_726, 30
 ALPACA_TOKENS, ALPACA_EPOCHS = 52_002 * 120, 5
@@ -66,4 +66,4 @@ def projected_hours(tokens_per_second: float, tokens_per_question: float) -> dic
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

@@ -28,7 +28,7 @@ from mmadapter.inference.rows import trained_row
 from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
 from mmadapter.training.batches import epoch_batches, forward_parts
-from mmadapter.training.schedule import BETAS
+from mmadapter.training.schedule import BETAS, CLIP_NORM
 
 LEARNING_RATE = 1e-3
 
@@ -104,7 +104,7 @@ def _train_ours(
                 own.backward()
                 loss += own.detach()
             total += loss.item() * tokens
-            torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm).item()
+            torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM).item()
             optimizer.step()
             optimizer.zero_grad()
         return total

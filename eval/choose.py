@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.command import command
 from benchmarks.measure import provenance
 from eval.results import FOLDER
 from eval.runs import run_key, told_settings, wordings
 from mmadapter.backbone.device import resolve_device, resolve_dtype
 from mmadapter.backbone.placement import load_placed
+from mmadapter.cli.options import program
 from mmadapter.config.files import read_settings
 from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import Recipe, RunConfig
@@ -94,4 +94,4 @@ def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

@@ -22,7 +22,6 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.command import command
 from benchmarks.measure import provenance
 from benchmarks.memory import CLEAR, resident
 from benchmarks.workload import SIZES
@@ -30,6 +29,7 @@ from eval.results import FOLDER
 from mmadapter.adapter.parameters import Adapter, AdapterConfig
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.backbone.loading import load_llm
+from mmadapter.cli.options import program
 from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import InputFormat, Recipe
 from mmadapter.data import load_dataset
@@ -241,4 +241,4 @@ def _plain(settings: Settings) -> dict:
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

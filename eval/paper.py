@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.command import command
+from mmadapter.cli.options import program
 from mmadapter.errors import UserError
 
 
@@ -92,4 +92,4 @@ def collected(settings: Settings, study, folder: Path):
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

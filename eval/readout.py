@@ -22,9 +22,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.command import command
 from benchmarks.measure import provenance
 from eval.results import FOLDER
+from mmadapter.cli.options import program
 from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import InputFormat
 from mmadapter.data import load_dataset
@@ -112,4 +112,4 @@ def _answers(problems: Sequence[Problem], questions: Sequence[Problem], images: 
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

@@ -122,7 +122,7 @@ def _train(config: RunConfig, folder: Path) -> None:
     from mmadapter.experiment.run import run_experiment
 
     begun = RunFolder(folder).config_file.exists()
-    run_experiment(replace(config, output_dir=folder, resume=begun), quiet=True)
+    run_experiment(replace(config, output_dir=folder), resume=begun, quiet=True)
     for split in SPLITS:
         ask_missing([folder], split=split, quiet=True)
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from mmadapter.adapter.attention import AnyPrompts, LayerPrompts, PrefixPrompts, attach, project_prompts
 from mmadapter.adapter.card import adapter_card
-from mmadapter.adapter.parameters import Adapter, AdapterConfig, Adaption, layer_scales
+from mmadapter.adapter.parameters import Adapter, AdapterConfig, Adaption
 from mmadapter.adapter.weights import load_adapter, save_adapter
 from mmadapter.backbone.decoder import hidden_at, hidden_below
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.backbone.loading import load_llm
-from mmadapter.config.settings import AttentionKind, InputFormat, PromptUnit
+from mmadapter.config.settings import AttentionKind, InputFormat
 from mmadapter.errors import UserError
 from mmadapter.storage.files import write_text
 from mmadapter.storage.hub import adapter_folder, push_folder
@@ -136,7 +136,6 @@ class MultimodalAdapter(PromptedModel):
         projection_hidden: int = 64,
         components: int | None = None,
         prompt_std: float = 1.0,
-        prompt_unit: PromptUnit = "one",
         attention: AttentionKind = "zero-init",
         seed: int = 0,
         form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
@@ -148,7 +147,6 @@ class MultimodalAdapter(PromptedModel):
             clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
             components: see `Projection`; as many as the tower has features at most. Training begins by finding them.
-            prompt_unit: "layer" takes prompt_std as a multiple of each layer's own scale (`layer_scales`).
             attention: "rand-init" is the ablation of the paper's Table 5.
             form: how problems become its input, kept with the adapter.
 
@@ -167,11 +165,7 @@ class MultimodalAdapter(PromptedModel):
             components=min(components, sum(tower.feature_sizes)) if tower is not None and components else None,
             attention=attention,
         )
-        model = cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
-        if prompt_unit == "layer":
-            prompts = model.adapter.prompts.data
-            prompts *= prompts.new_tensor(layer_scales(llm.layers[-adapter_layers:]))[:, None, None]
-        return model
+        return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
 
     @property
     def first_adapted(self) -> int:

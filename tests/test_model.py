@@ -174,16 +174,3 @@ def test_rand_init_starts_elsewhere_than_the_frozen_model_and_every_weight_of_it
     assert not torch.allclose(logits, zero.logits(adaption(zero), tokens, read), atol=1e-2)
     logits.square().sum().backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in model.adapter.parameters())
-
-
-def test_prompts_at_each_layers_own_scale():
-    model, plain = tiny_model(prompt_std=2.0, prompt_unit="layer"), tiny_model()
-    llm = model.llm
-    for layer, weight in zip(llm.layers, (0.3, 0.5, 0.7), strict=True):
-        torch.nn.init.constant_(layer.input_layernorm.weight, weight)
-    settings = {"adapter_len": 5, "adapter_layers": 2, "prompt_std": 2.0, "prompt_unit": "layer"}
-    again = MultimodalAdapter.build(llm, None, **settings)
-    torch.testing.assert_close(again.adapter.prompts[0], plain.adapter.prompts[0] * 2.0 * 0.5)
-    torch.testing.assert_close(again.adapter.prompts[1], plain.adapter.prompts[1] * 2.0 * 0.7)
-    with pytest.raises(UserError, match="choose 1 to 3"):
-        MultimodalAdapter.build(llm, None, **{**settings, "adapter_layers": 4})

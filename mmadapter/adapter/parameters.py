@@ -5,7 +5,6 @@ Axes: B batch, C hidden size, H query heads, K adapter_len, L adapter_layers, F 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -162,19 +161,3 @@ class Adapter(nn.Module):
                 image_token = torch.where(has_image[:, None], image_token, 0.0)
         gates = None if self.gates is None else GATE_ACTIVATIONS[self.config.gate_activation](self.gates)
         return Adaption(self.prompts, gates, image_token)
-
-
-@torch.no_grad()
-def layer_scales(layers: Iterable[nn.Module]) -> list[float]:
-    """The RMS of what enters each frozen layer's attention: that of its input norm's output.
-
-    On an input whose channels are equally large, and so without data; on real text SmolLM2's layers are within a
-    quarter of it. Prompts of this size are as large as what W_k and W_v know.
-    """
-    scales = []
-    for layer in layers:
-        norm = layer.input_layernorm
-        signs = torch.ones_like(norm.weight)
-        signs[1::2] = -1  # mean 0: the same to a layer norm
-        scales.append(norm(signs).float().square().mean().sqrt().item())
-    return scales

@@ -1,7 +1,7 @@
-"""What every command shares: its flags, its errors, its exit codes.
+"""Flags, errors and exit codes that all commands share.
 
-0 is success, 2 the user's mistake, told on one or two lines, 1 everything else. A traceback only shows with
-`--debug`. Imports here are light: `--help` has to answer at once.
+Exit code 0 is success, 2 a mistake of the user, explained in a line or two, 1 anything else. Only `--debug` shows a
+traceback. Imports here are light: `--help` has to answer at once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def run_command(name: str, body: Callable[[], int | None], *, debug: bool = False) -> int:
-    """Calls the body of a command and returns the exit code.
+    """Run the body of a command and return the exit code.
 
     Args:
-        name: of the command, which starts its messages.
-        body: does the work; what it returns is the exit code, None is 0.
-        debug: show the traceback of whatever goes wrong.
+        name: the command's, which opens its messages.
+        body: does the work and returns the exit code; None means 0.
+        debug: show tracebacks.
     """
     try:
         with _sigterm_interrupts():
@@ -37,17 +37,17 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
             leave_process_group()
         sys.stdout.flush()  # here, so that a closed pipe is noticed here
         return code
-    except BrokenPipeError:  # as in `... | head`: nobody reads any more, and nothing is wrong
+    except BrokenPipeError:  # `... | head` has read enough: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush fails again
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        print(f"{name}: {_told(error)}", file=sys.stderr)
+        print(f"{name}: {_message(error)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
@@ -59,7 +59,7 @@ def _told(error: BaseException) -> str:
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """A batch system's request to end is a Ctrl-C: what is under way is left in order, and the user is told."""
+    """Treat a batch system's request to end like Ctrl-C, so that work under way is left in order."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 
 def command_parser(name: str, description: str, **settings: Any) -> ArgumentParser:
-    """A parser with the flags that every command has; its errors are `UserError`s."""
+    """Return a parser with the flags of every command; its errors are `UserError`s."""
     from argparse import HelpFormatter
     from importlib.metadata import version
 
@@ -89,23 +89,25 @@ def command_parser(name: str, description: str, **settings: Any) -> ArgumentPars
         formatter_class=HelpFormatter,
         **settings,
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing on stderr but errors")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors on stderr.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     return parser
 
 
 def add_data_arguments(parser: ArgumentParser) -> None:
-    """The flags that say which questions are asked."""
-    parser.add_argument("--dataset", choices=("demo", "scienceqa"), help="left out: that of the run")
-    parser.add_argument("--data-dir", nargs="+", metavar="DIR", help="where it lies; the first that has a pid wins")
-    parser.add_argument("--split", help="left out: that of the run, or test")
+    """Add the flags that choose the questions."""
+    parser.add_argument("--dataset", choices=("demo", "scienceqa"), help="Data set. Default: the run's.")
+    parser.add_argument(
+        "--data-dir", nargs="+", metavar="DIR", help="Folders with the data; the first that holds a problem wins."
+    )
+    parser.add_argument("--split", help="Split. Default: the run's, or test.")
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """The arguments, checked.
+    """Parse and check the arguments.
 
     Raises:
-        UserError: an argument is not known, lacks its value or has a wrong one.
+        UserError: an unknown argument, a missing or a wrong value.
     """
     from jsonargparse import ArgumentError
 
@@ -120,7 +122,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
 
 @contextmanager
 def status(text: str, *, quiet: bool) -> Iterator[None]:
-    """Says on stderr what is being waited for, as long as it takes; only to a terminal, and not if quiet."""
+    """Show on a terminal what the user is waiting for, until the block ends."""
     from rich.console import Console
 
     console = Console(stderr=True, quiet=quiet)
@@ -129,5 +131,5 @@ def status(text: str, *, quiet: bool) -> Iterator[None]:
 
 
 def wants_debug(argv: Sequence[str] | None) -> bool:
-    """Whether `--debug` was given: known before parsing, which may fail."""
+    """Whether `--debug` was given. Known before parsing, which may fail."""
     return "--debug" in (sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""mmadapter-convert: an adapter from one program's format to another's."""
+"""mmadapter-convert: convert an adapter between the formats of several programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "mmadapter-convert"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(NAME, lambda: _convert(argv), debug=wants_debug(argv))
 
 
@@ -33,26 +33,29 @@ def _convert(argv: Sequence[str] | None) -> None:
 def _parser() -> ArgumentParser:
     parser = command_parser(
         NAME,
-        "An adapter from one program's format to another's: the authors' release, PEFT's adaption prompt, litgpt's "
-        "(read only), mmadapter's. What cannot be said exactly is refused.",
+        "Convert an adapter between the formats of mmadapter, the authors' release, PEFT's adaption prompt and "
+        "litgpt (read only). What a format cannot hold exactly is refused.",
     )
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a folder of mmadapter or PEFT, or one on the hub; a file of the authors or litgpt",
+        help="A folder of mmadapter or PEFT, local or on the hub, or a file of the authors or litgpt.",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="a new folder, or a new file for --to authors")
+    parser.add_argument("output", metavar="OUTPUT", help="A new folder, or a new file for --to authors.")
     parser.add_argument(
-        "--to", choices=("mmadapter", "authors", "peft"), default="mmadapter", help="default: mmadapter"
+        "--to",
+        choices=("mmadapter", "authors", "peft"),
+        default="mmadapter",
+        help="Format to write. Default: mmadapter.",
     )
-    parser.add_argument("--llm", metavar="NAME", help="the frozen language model, where SOURCE does not say it")
+    parser.add_argument("--llm", metavar="NAME", help="The frozen language model, where SOURCE does not name it.")
     parser.add_argument(
-        "--adapter-len", type=int, metavar="K", help="prompts a layer of an authors' file (default: 10)"
+        "--adapter-len", type=int, metavar="K", help="Prompts in each layer of an authors' file. Default: 10."
     )
     parser.add_argument(
         "--gate",
         choices=("tanh", "identity"),
-        help="what becomes of the gates in an authors' file: tanh in their training code (so it is read), identity in "
-        "their inference code",
+        help="Activation of the gates in an authors' file: tanh as in their training code (default), identity as in "
+        "their inference code.",
     )
     return parser

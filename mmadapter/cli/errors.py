@@ -1,4 +1,4 @@
-"""mmadapter-errors: the per-question frame of one system or several."""
+"""mmadapter-errors: show or write the per-question frame of one system or several."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 NAME = "mmadapter-errors"
 SHOWN = 20
-"""Questions printed: a look at the frame; --output has all."""
+"""Questions printed; --output writes all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(NAME, lambda: _errors(argv), debug=wants_debug(argv))
 
 
@@ -59,17 +59,17 @@ def _errors(argv: Sequence[str] | None) -> None:
     if args.query is None:
         wrong = ~frame[[column for column in frame if column.split("_")[0] == "correct"]].all(axis=1)
         chosen, systems = frame[wrong], {name: each[wrong] for name, each in systems.items()}
-        told = "that a system got wrong" if len(systems) > 1 else "answered wrong"
+        which = "that a system got wrong" if len(systems) > 1 else "answered wrong"
     else:
-        told = f"where {args.query}"
-    _print(chosen, systems, f"{scored.title}: {len(chosen):,} of {len(frame):,} questions {told}")
+        which = f"where {args.query}"
+    _print(chosen, systems, f"{scored.title}: {len(chosen):,} of {len(frame):,} questions {which}")
 
 
 def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
-    """The rows for which a pandas expression over the columns is true.
+    """Select the rows for which a pandas expression over the columns is true.
 
     Raises:
-        UserError: it is no expression, names no column, or is no condition.
+        UserError: no valid expression, an unknown column, or no condition.
     """
     try:
         holds = frame.eval(expression)
@@ -81,7 +81,7 @@ def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Parquet keeps every dtype; a CSV has its lists as JSON and the unknown as empty cells.
+    """Write a frame. Parquet keeps every dtype; a CSV has lists as JSON and unknown values as empty cells.
 
     Raises:
         UserError: the file cannot be written.
@@ -130,12 +130,16 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
 def _parser() -> ArgumentParser:
     parser = command_parser(
         NAME,
-        "The per-question frame of runs and of other systems' predictions: written to a file, or a look at "
-        "the questions answered wrong.",
+        "Write the per-question frame of runs and of other systems' predictions to a file, or show the questions that "
+        "were answered wrong.",
     )
-    parser.add_argument("sources", nargs="+", metavar="RUN_OR_PREDICTIONS", help="run directories, prediction files")
+    parser.add_argument(
+        "sources", nargs="+", metavar="RUN_OR_PREDICTIONS", help="Run directories and prediction files."
+    )
     add_data_arguments(parser)
-    parser.add_argument("--rule", choices=tuple(RULES), help="read every text by this rule")
-    parser.add_argument("--query", metavar="EXPRESSION", help="only where it holds, as 'not correct and grade > 6'")
-    parser.add_argument("--output", metavar="FILE", help="write the frame to a .parquet or .csv file")
+    parser.add_argument("--rule", choices=tuple(RULES), help="Read every text by this rule.")
+    parser.add_argument(
+        "--query", metavar="EXPRESSION", help="Keep questions for which it holds, such as 'not correct and grade > 6'."
+    )
+    parser.add_argument("--output", metavar="FILE", help="Write the frame to a .parquet or .csv file.")
     return parser

@@ -1,4 +1,4 @@
-"""mmadapter-eval: from runs and predictions to the table."""
+"""mmadapter-eval: score runs and predictions, and print the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "mmadapter-eval"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(NAME, lambda: _evaluate(argv), debug=wants_debug(argv))
 
 
@@ -87,44 +87,44 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 def _parser() -> ArgumentParser:
     parser = command_parser(
         NAME,
-        "Scores runs, and predictions of any other system, over the same questions: the paper's table. What a run "
-        "was not asked yet (another --split, another --scoring, --controls) its model answers now, once.",
+        "Score runs and predictions of any other system on the same questions, and print the paper's table. Where a "
+        "run has no answers yet (another --split or --scoring, --controls), its model is asked once.",
     )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run directories of mmadapter-train")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="Run directories of mmadapter-train.")
     parser.add_argument(
         "--predictions",
         nargs="+",
         metavar="FILE",
-        help="ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction",
+        help="ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction.",
     )
     add_data_arguments(parser)
     parser.add_argument(
         "--scoring",
         choices=("likelihood", "generate"),
-        help="how runs answer: by the likelihood of each option or by greedy generation; left out: as trained",
+        help="How runs answer: by the likelihood of each option or by greedy generation. Default: as trained.",
     )
     parser.add_argument(
         "--rule",
         choices=tuple(RULES),
-        help="read every text by this rule; left out: indices as filed, texts by strict",
+        help="Read every text by this rule. Default: indices as filed, texts by strict.",
     )
     parser.add_argument(
         "--intervals",
         action="store_true",
-        help="intervals of every cell (95 percent), and paired tests of the first system with each other one",
+        help="Show 95 percent intervals, and test the first system against each other one, question by question.",
     )
     parser.add_argument(
         "--controls",
         action="store_true",
-        help="ask the models of runs again with a blank, another and no image, and with the options rotated",
+        help="Ask the models of runs again with a blank, another and no image, and with the options rotated.",
     )
     parser.add_argument(
         "--report",
         metavar="FILE.html",
-        help="also write one self-contained page: figures, calibration, stored controls, and every question",
+        help="Also write a self-contained page with figures, calibration, stored controls and every question.",
     )
-    parser.add_argument("--published", action="store_true", help="the rows of the paper's Table 2 below")
+    parser.add_argument("--published", action="store_true", help="Add the rows of the paper's Table 2.")
     parser.add_argument(
-        "--format", choices=("table", "markdown", "latex", "csv", "json"), default="table", help="default: table"
+        "--format", choices=("table", "markdown", "latex", "csv", "json"), default="table", help="Default: table."
     )
     return parser

@@ -1,4 +1,4 @@
-"""mmadapter-generate: what an adapted model says, word by word."""
+"""mmadapter-generate: print an adapted model's answer word by word."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "mmadapter-generate"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command and return its exit code."""
     return run_command(NAME, lambda: _generate(argv), debug=wants_debug(argv))
 
 
@@ -57,7 +57,7 @@ def _generate(argv: Sequence[str] | None) -> None:
 
 
 def _lines(terminal: bool, usage: str) -> Iterator[str]:
-    """What the user types, until Ctrl-D or Ctrl-C; or the lines of a file or pipe."""
+    """Yield the lines that the user types, until Ctrl-D or Ctrl-C, or the lines of a file or pipe."""
     if not terminal:
         yield from (line.strip() for line in sys.stdin if line.strip())
         return
@@ -77,24 +77,32 @@ def _lines(terminal: bool, usage: str) -> Iterator[str]:
 def _parser() -> ArgumentParser:
     parser = command_parser(
         NAME,
-        "Lets an adapted model follow an instruction, or answer a question with its options: from --prompt, typed at "
-        "a terminal, or a line each from standard input. Its words are printed as they come.",
+        "Ask an adapted model to follow an instruction or to answer a question: from --prompt, typed at a terminal, or "
+        "one line each from standard input. Words are printed as they come.",
     )
-    parser.add_argument("adapter", metavar="RUN", help="a run directory, a variant's folder in it, or an adapter's")
+    parser.add_argument(
+        "adapter", metavar="RUN", help="A run directory, a variant's folder in it, or an adapter's folder."
+    )
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="an instruction; for an adapter that answers questions: 'question | option | option'",
-    )
-    parser.add_argument("--context", metavar="TEXT", default="", help="an instruction's input, a question's hint")
-    parser.add_argument("--image", metavar="FILE", help="a picture, for an adapter that sees")
-    parser.add_argument("--interactive", action="store_true", help="ask at the terminal: what is done without --prompt")
-    parser.add_argument(
-        "--temperature", type=float, metavar="T", help="0 is greedy; left out: 0.1 for instructions, 0 for questions"
+        help="An instruction, or 'question | option | option' for an adapter that answers questions.",
     )
     parser.add_argument(
-        "--top-p", type=float, metavar="P", default=0.75, help="draw from this share of probability; default: 0.75"
+        "--context", metavar="TEXT", default="", help="The instruction's input, or the question's hint."
     )
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", default=256, help="default: 256")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn; default: 0")
+    parser.add_argument("--image", metavar="FILE", help="A picture, for a multimodal adapter.")
+    parser.add_argument(
+        "--interactive", action="store_true", help="Read lines from the terminal: the default without --prompt."
+    )
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="0 is greedy. Default: 0.1 for instructions, 0 for questions."
+    )
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", default=0.75, help="Draw from this share of the probability. Default: 0.75."
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, metavar="N", default=256, help="Longest answer, in tokens. Default: 256."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of what is drawn. Default: 0.")
     return parser

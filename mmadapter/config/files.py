@@ -1,40 +1,39 @@
-"""A run's configuration as a file: YAML in, YAML out, unknown names refused."""
+"""A configuration as a YAML file: every setting on a line, unknown names refused."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mmadapter.config.settings import RunConfig
 from mmadapter.errors import UserError
 from mmadapter.storage.untrusted import checked_fields, read_bytes
 
 MAX_BYTES = 1 << 16
-"""64 KiB; every setting with its value is 1."""
+"""64 KiB; every setting with its value takes 1."""
 MAX_DEPTH = 3
-"""A list in the settings, and one level too many, which its setting refuses by name."""
+"""One list, and one level too many, which its setting refuses by name."""
+DROPPED = {"clip_norm": 1.0, "prompt_unit": "one", "resume": False}
+"""Settings that older runs saved, with the only value that can still be read."""
 
 
 def config_yaml(config: RunConfig) -> str:
     """Every setting, as `--config` reads it back."""
     import yaml
 
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
-
-
-def _plain(config: RunConfig) -> dict:
     values = asdict(config)
     values["data_dir"] = [str(folder) for folder in config.data_dir]
     values["output_dir"] = str(config.output_dir) if config.output_dir else None
-    return values
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def read_settings(path: Path) -> dict:
-    """The settings in a YAML file, by name, each of its type; not all need be there, and null is not there.
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read the settings in a YAML file by name, each of its type. Not all need be there; null counts as absent.
 
     Raises:
-        UserError: no such file, larger than MAX_BYTES, no YAML, a setting given twice, a name that is no setting, a
-            value of another type.
+        UserError: no such file, larger than MAX_BYTES, no YAML, a setting given twice, an unknown setting, a value of
+            another type.
     """
     import yaml
 
@@ -43,7 +42,7 @@ def read_settings(path: Path) -> dict:
         depth = 0
         for event in yaml.parse(data, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            # An alias can make billions of values of a few lines; nesting takes the square of its depth.
+            # An alias can make billions of values from a few lines; nesting costs the square of its depth.
             if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
                 what = "aliases (*name)" if depth <= MAX_DEPTH else "lists in lists"
                 raise UserError(f"{path}: line {event.start_mark.line + 1}: {what} are not read")
@@ -55,31 +54,37 @@ def read_settings(path: Path) -> dict:
         values = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, RecursionError) as error:  # a date that is none, thousands of digits; nesting of thousands
+    except (ValueError, RecursionError) as error:  # an impossible date, thousands of digits; deep nesting
         raise UserError(f"{path}: not YAML: {error}") from error
     if len(values) < len(names):
         twice = sorted({str(name)[:40] for name in names if names.count(name) > 1})
         raise UserError(f"{path}: settings given twice: {', '.join(twice)}")
-    return checked_fields(RunConfig, {name: value for name, value in values.items() if value is not None}, str(path))
+    values = {name: value for name, value in values.items() if value is not None and not _is_dropped(name, value)}
+    checked = checked_fields(RunConfig, values, str(path))
+    if "data_dir" in checked:
+        checked["data_dir"] = tuple(map(Path, checked["data_dir"]))
+    if "output_dir" in checked:
+        checked["output_dir"] = Path(checked["output_dir"])
+    return checked
+
+
+def _is_dropped(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and name in DROPPED and value == DROPPED[name]
 
 
 def read_config(path: Path) -> RunConfig:
-    """The whole configuration in a YAML file; a setting that it lacks has its default.
+    """Read a whole configuration; a setting that the file lacks has its default.
 
     Raises:
         UserError: as `read_settings`, or settings that do not go together.
     """
-    values = read_settings(path)
-    values["data_dir"] = tuple(map(Path, values.get("data_dir", ())))
-    if "output_dir" in values:
-        values["output_dir"] = Path(values["output_dir"])
-    return RunConfig(**values)
+    return RunConfig(**read_settings(path))
 
 
 def differences(path: Path, config: RunConfig) -> list[str]:
-    """Names of the settings in which a saved configuration is another one; the place of a run is none.
+    """Name the settings in which a saved configuration differs; the place of a run is none.
 
-    A setting that the file has not was not there yet when it was written, and means its default.
+    A setting that the file lacks was not there yet when it was written, and means its default.
     """
-    saved, now = {**_plain(RunConfig()), **read_settings(path)}, _plain(config)
+    saved, now = asdict(RunConfig()) | read_settings(path), asdict(config)
     return [name for name, value in now.items() if name != "output_dir" and saved[name] != value]

@@ -52,7 +52,7 @@ VARIANTS: dict[Variant, tuple[Variant, ...]] = {
 }
 
 
-def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | Grid | None:
+def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> ResultTable | Grid | None:
     """Train and test the variants of `config`, leaving everything in `config.output_dir`.
 
     In several processes, as `accelerate launch` or torchrun start them, all train and answer; the first one writes.
@@ -71,7 +71,7 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
     device = resolve_device(config.device)
     first = PartialState(cpu=device.type == "cpu").is_main_process
     if first:
-        _check_unused(run, config.resume)
+        _check_unused(run, resume)
     check_processes(config.shard)
     check_memory(config, device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
@@ -86,14 +86,13 @@ def run_experiment(config: RunConfig, *, quiet: bool = False) -> ResultTable | G
         sharded=config.shard,
         offloaded=config.offload,
     )
-    layers, resumed = adapted_layers(config, len(llm.layers)), config.resume
-    config = replace(config, adapter_layers=layers, resume=False)
+    config = replace(config, adapter_layers=adapted_layers(config, len(llm.layers)))
     models = {variant: build_model(config, llm, variant) for variant in VARIANTS[config.variant]}
     if first:
         check_room(run.path, sum(checkpoint_bytes(model.adapter) for model in models.values()), "its checkpoints")
     with sole_writer(run.path) if first else nullcontext():
         if first:
-            _check_unused(run, resumed)  # another run may just have begun there
+            _check_unused(run, resume)  # another run may just have begun there
         return _run(config, llm, models, data, first=first, quiet=quiet or not first)
 
 
@@ -155,7 +154,6 @@ def build_model(config: RunConfig, llm: LanguageModel, variant: Variant) -> Mult
         projection_hidden=config.projection_hidden,
         components=config.components,
         prompt_std=config.prompt_std,
-        prompt_unit=config.prompt_unit,
         attention=config.attention,
         seed=config.seed,
         form=config.part(InputFormat),

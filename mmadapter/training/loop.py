@@ -29,7 +29,7 @@ from mmadapter.storage.progress import progress_bar
 from mmadapter.training.batches import epoch_batches
 from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmadapter.training.log import EpochRecord, TrainingLog
-from mmadapter.training.schedule import BETAS, learning_rate, parameter_groups
+from mmadapter.training.schedule import BETAS, CLIP_NORM, learning_rate, parameter_groups
 from mmadapter.training.step import backward, parts_in_step, sum_over_processes
 from mmadapter.training.validation import validate
 
@@ -125,7 +125,7 @@ def train(
                     raise UserError(
                         "the training loss is no longer finite: lower --learning-rate, or use --dtype float32"
                     )
-                norm = float(accelerator.clip_grad_norm_(weights, recipe.clip_norm))
+                norm = float(accelerator.clip_grad_norm_(weights, CLIP_NORM))
                 rate = learning_rate(progress.step, total, recipe.warmup_epochs * epoch_steps, recipe.learning_rate)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["share"]

@@ -9,6 +9,8 @@ from mmadapter.model import MultimodalAdapter
 
 BETAS = (0.9, 0.95)
 """Of AdamW, as in the authors' code."""
+CLIP_NORM = 1.0
+"""Bound on the gradient's norm."""
 
 
 def parameter_groups(model: MultimodalAdapter, recipe: Recipe) -> list[dict]:

@@ -47,7 +47,7 @@ def test_every_recipe_has_arms_in_every_study(name):
 
 def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
     config = RunConfig()
-    assert run_key(replace(config, output_dir=tmp_path, device="cpu", resume=True)) == run_key(config)
+    assert run_key(replace(config, output_dir=tmp_path, device="cpu")) == run_key(config)
     others = [replace(config, seed=1), replace(config, attention="rand-init"), replace(config, variant="text")]
     assert len({run_key(other) for other in [config, *others]}) == 4
 

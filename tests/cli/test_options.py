@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.command import command
+from mmadapter.cli.options import program
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of nothing."""
+    """Some settings."""
 
     folders: tuple[Path, ...] = ()
     """Some."""
@@ -37,5 +37,5 @@ def test_several_values_stand_after_their_flag(given, expected, monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["benchmark", *given])
     with pytest.raises(SystemExit) as ended:
-        command(main, Settings)
+        program(main, Settings)
     assert (ended.value.code, taken) == (0, [expected])
