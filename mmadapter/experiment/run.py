@@ -1,6 +1,6 @@
-"""From a configuration to a run's folder (`runs.folder`): data, features, training, answers, table.
+"""Run a whole configuration: data, features, training, answers, table, all left in the run's folder.
 
-A run that is killed goes on where it was; everything it computed is in the feature store or in its folder.
+A run that is killed goes on where it was: everything it computed lies in the feature store or in its folder.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 from accelerate import PartialState
 
@@ -28,7 +27,7 @@ from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predict
 from mmadapter.evaluation.render import render
 from mmadapter.evaluation.responses import responses_grid, score_responses
 from mmadapter.evaluation.table import ResultTable, result_table
-from mmadapter.experiment.run_card import model_card
+from mmadapter.experiment.run_card import run_card
 from mmadapter.inference.image_features import QuestionImages, question_images
 from mmadapter.inference.predict import predict
 from mmadapter.inference.prompt_attention import prompt_attention_of, write_prompt_attention
@@ -52,14 +51,89 @@ VARIANTS: dict[Variant, tuple[Variant, ...]] = {
 }
 
 
-def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> ResultTable | Grid | None:
-    """Train and test the variants of `config`, leaving everything in `config.output_dir`.
+@dataclass(frozen=True, kw_only=True)
+class _VariantRun:
+    """One variant in training and test. All processes compute, the first one writes."""
 
-    In several processes, as `accelerate launch` or torchrun start them, all train and answer; the first one writes.
+    config: RunConfig
+    """The run's, with this variant alone."""
+    model: MultimodalAdapter
+    data: Dataset
+    images: QuestionImages | None
+    first: bool
+    quiet: bool
+
+    @property
+    def folder(self) -> VariantFolder:
+        return RunFolder(self.config.folder).variant(self.config.variant)
+
+    @property
+    def asked(self) -> Dataset:
+        return self.data[self.config.split]
+
+    def train(self) -> list[EpochRecord]:
+        return train(
+            self.model,
+            self.data,
+            self.config.part(Recipe),
+            images=self.images,
+            folder=self.folder.path,
+            resume=True,
+            tensorboard=self.config.tensorboard,
+            quiet=self.quiet,
+        )
+
+    def test(self, epochs: Sequence[EpochRecord]) -> Predictions:
+        """Answer the tested split, and write what is left of the variant's folder."""
+        config, file = self.config, self.folder.answers().predictions
+        answers = predict(
+            self.model,
+            self.asked,
+            scoring=config.scoring,
+            images=self.images,
+            file=file,
+            store_activations=config.store_activations,
+            quiet=self.quiet,
+        )
+        rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
+        system = Predictions(config.variant, answers, rule, str(file))
+        measured = None
+        if config.attention == "zero-init":  # the other kind has no gates, and no output of its own
+            measured = prompt_attention_of(self.model, self.asked, images=self.images)  # a sharded model needs all
+        if self.first:
+            if measured is not None:
+                write_prompt_attention(measured, self.folder.prompt_attention)
+            table = result_table([system], question_frame(self.asked), title=_title(config, self.data))
+            results = json.loads(render(table, "json")), render(table, "markdown")
+            self.write_results(epochs, *results, truncated=int(answers["truncated"].sum()))
+        return system
+
+    def write_results(self, epochs: Sequence[EpochRecord], record: object, markdown: str, *, truncated: int) -> None:
+        """Write `metrics.json` and the card.
+
+        Args:
+            record, markdown: the variant's table in both forms.
+            truncated: number of prompts that lost a part of their hint.
+        """
+        metrics = {
+            "table": record,
+            "epochs": [asdict(epoch) for epoch in epochs],
+            "trainable_parameters": sum(parameter.numel() for parameter in self.model.adapter.parameters()),
+            "truncated_prompts": truncated,
+            "skipped_problems": [asdict(skipped) for skipped in self.data.skipped],
+        }
+        write_text(self.folder.metrics, json.dumps(metrics, indent=2) + "\n")
+        write_text(self.folder.card, run_card(self.config, self.model, markdown, len(self.data.skipped)))
+
+
+def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = False) -> ResultTable | Grid | None:
+    """Train and test the variants of `config`, leaving everything in `config.folder`.
+
+    Under `accelerate launch` or torchrun all processes train and answer; the first one writes.
 
     Returns:
-        The table over the tested split; for the demo with the ceiling as its last row. Of instructions another one,
-        with the frozen model first. None in the other processes.
+        The table of the tested split, for the demo with the ceiling as its last row; for instructions another table,
+        with the frozen model first. None in all processes but the first.
 
     Raises:
         UserError: something the user gave cannot be used. Nothing finished is lost.
@@ -76,7 +150,7 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
     check_memory(config, device)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data = data.first(config.train_limit, "train")
-    data[config.split]  # an unknown split is told before hours are spent
+    data[config.split]  # reject an unknown split before hours are spent
     llm = load_placed(
         config.llm,
         device,
@@ -93,56 +167,11 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
     with sole_writer(run.path) if first else nullcontext():
         if first:
             _check_unused(run, resume)  # another run may just have begun there
-        return _run(config, llm, models, data, first=first, quiet=quiet or not first)
-
-
-def _check_unused(run: RunFolder, resume: bool) -> None:
-    if run.config_file.exists() and not resume:
-        raise UserError(f"{run.path}: holds a run already: --resume goes on with it, --output-dir names another folder")
-
-
-def _run(
-    config: RunConfig,
-    llm: LanguageModel,
-    models: dict[Variant, MultimodalAdapter],
-    data: Dataset,
-    *,
-    first: bool,
-    quiet: bool,
-) -> ResultTable | Grid | None:
-    """All of a run that takes time, in its folder; what a resumed run finds there it goes on from."""
-    run, images = RunFolder(config.folder), None
-    towers = [model.tower for model in models.values() if model.tower is not None]
-    if towers:  # that of the multimodal variant
-        form = config.part(InputFormat)
-        images, data = question_images(towers[0], data, form, on_error=config.on_error, quiet=quiet)
-
-    settings = run.config_file
-    variants = {name: replace(config, variant=name) for name in models}
-    if first:
-        if settings.exists() and (other := differences(settings, config)):
-            raise UserError(f"{settings}: cannot resume: this run has another {', '.join(other)}")
-        write_text(settings, config_yaml(config))
-        for name, own in variants.items():
-            write_text(run.variant(name).config_file, config_yaml(own))
-    epochs = {name: _train(own, models[name], data, images, quiet) for name, own in variants.items()}
-    if config.dataset in INSTRUCTIONS:
-        return _test_instructions(config, models["text"], data, epochs["text"], first=first, quiet=quiet)
-    systems = [
-        _test(own, models[name], data, images, epochs[name], first=first, quiet=quiet) for name, own in variants.items()
-    ]
-    if config.dataset == "demo":
-        systems.append(_ceiling(llm, data[config.split], config.part(InputFormat), run.ceiling, quiet))
-    if not first:
-        return None
-    table = result_table(systems, question_frame(data[config.split]), title=_title(config, data))
-    write_text(run.table, render(table, "json"))
-    write_text(run.card, f"# {run.path.name}\n\n{render(table, 'markdown')}")
-    return table
+        return _run(config, models, data, first=first, quiet=quiet or not first)
 
 
 def build_model(config: RunConfig, llm: LanguageModel, variant: Variant) -> MultimodalAdapter:
-    """The variant's model before training, on the shared language model."""
+    """Build a variant's model before training, on the shared language model."""
     tower = None
     if variant == "multimodal":
         tower = load_tower(config.clip, scales=config.scales, device=llm.model.device)
@@ -160,124 +189,86 @@ def build_model(config: RunConfig, llm: LanguageModel, variant: Variant) -> Mult
     )
 
 
-def _train(
-    config: RunConfig, model: MultimodalAdapter, data: Dataset, images: QuestionImages | None, quiet: bool
-) -> list[EpochRecord]:
-    """Train one variant, in its folder."""
-    return train(
-        model,
-        data,
-        config.part(Recipe),
-        images=images,
-        folder=_variant(config).path,
-        resume=True,
-        tensorboard=config.tensorboard,
-        quiet=quiet,
-    )
+def _check_unused(run: RunFolder, resume: bool) -> None:
+    if run.config_file.exists() and not resume:
+        raise UserError(f"{run.path}: holds a run already: --resume goes on with it, --output-dir names another folder")
 
 
-def _test(
-    config: RunConfig,
-    model: MultimodalAdapter,
-    data: Dataset,
-    images: QuestionImages | None,
-    epochs: Sequence[EpochRecord],
-    *,
-    first: bool,
-    quiet: bool,
-) -> Predictions:
-    """Test one variant; the first process writes what is left of its folder."""
-    folder, asked = _variant(config), data[config.split]
-    file = folder.answers().predictions
-    store = config.store_activations
-    answers = predict(
-        model, asked, scoring=config.scoring, images=images, file=file, store_activations=store, quiet=quiet
-    )
-    rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
-    system = Predictions(config.variant, answers, rule, str(file))
-    # all processes measure, the same, for a sharded model
-    measured = prompt_attention_of(model, asked, images=images) if config.attention == "zero-init" else None
-    if not first:
-        return system
-    if measured is not None:  # the other kind has no gates, and no output of its own
-        write_prompt_attention(measured, folder.prompt_attention)
-    table = result_table([system], question_frame(asked), title=_title(config, data))
-    results = json.loads(render(table, "json")), render(table, "markdown")
-    _write_results(config, model, data, epochs, results, int(answers["truncated"].sum()))
-    return system
-
-
-def _test_instructions(
-    config: RunConfig,
-    model: MultimodalAdapter,
-    data: Dataset,
-    epochs: Sequence[EpochRecord],
-    *,
-    first: bool,
-    quiet: bool,
-) -> Grid | None:
-    """Test the adapter beside the frozen model; the first process writes what is left of the run's folders."""
-    run, asked = RunFolder(config.folder), data[config.split]
-    frozen = MultimodalAdapter.build(model.llm, None, adapter_layers=1, form=model.form)  # its gate is 0
-    questions = Encoder(model.llm, model.form)(asked)
-    rows = []
-    for name, each, file in (
-        ("frozen", frozen, run.frozen),
-        ("adapter", model, run.variant("text").answers().predictions),
-    ):
-        answers = predict(each, asked, scoring="generate", file=file, title=f"answering, {name}", quiet=quiet)
-        loss, _ = validate(each, None, questions)
-        assert loss is not None, "a split that is tested is not empty"
-        rows.append(score_responses(name, loss, answers, asked))
+def _run(
+    config: RunConfig, models: dict[Variant, MultimodalAdapter], data: Dataset, *, first: bool, quiet: bool
+) -> ResultTable | Grid | None:
+    """Do the work that takes time, from wherever an earlier run in this folder stopped."""
+    run, images = RunFolder(config.folder), None
+    if (tower := models[next(iter(models))].tower) is not None:  # the multimodal variant comes first
+        form = config.part(InputFormat)
+        images, data = question_images(tower, data, form, on_error=config.on_error, quiet=quiet)
+    variants = [
+        _VariantRun(
+            config=replace(config, variant=name), model=model, data=data, images=images, first=first, quiet=quiet
+        )
+        for name, model in models.items()
+    ]
+    if first:
+        if run.config_file.exists() and (other := differences(run.config_file, config)):
+            raise UserError(f"{run.config_file}: cannot resume: this run has another {', '.join(other)}")
+        write_text(run.config_file, config_yaml(config))
+        for variant in variants:
+            write_text(variant.folder.config_file, config_yaml(variant.config))
+    epochs = [variant.train() for variant in variants]
+    if config.dataset in INSTRUCTIONS:
+        return _test_instructions(variants[0], epochs[0])
+    systems = [variant.test(records) for variant, records in zip(variants, epochs, strict=True)]
+    if config.dataset == "demo":
+        systems.append(_ceiling(variants[0]))
     if not first:
         return None
-    table, record = responses_grid(rows, _title(config, data)), [asdict(row) for row in rows]
-    truncated = sum(question.truncated for question in questions)
-    _write_results(config, model, data, epochs, (record, format_grid(table, "markdown")), truncated)
-    write_text(run.table, json.dumps(record, indent=2) + "\n")
-    write_text(run.card, f"# {run.path.name}\n\n{format_grid(table, 'markdown')}")
+    table = result_table(systems, question_frame(data[config.split]), title=_title(config, data))
+    write_text(run.table, render(table, "json"))
+    write_text(run.card, f"# {run.path.name}\n\n{render(table, 'markdown')}")
     return table
 
 
-def _write_results(
-    config: RunConfig,
-    model: MultimodalAdapter,
-    data: Dataset,
-    epochs: Sequence[EpochRecord],
-    table: tuple[object, str],
-    truncated: int,
-) -> None:
-    """A variant's `metrics.json` and `README.md`.
+def _test_instructions(variant: _VariantRun, epochs: Sequence[EpochRecord]) -> Grid | None:
+    """Test the adapter beside the frozen model, and write what is left of the run's folders."""
+    run, model, asked = variant.folder.run, variant.model, variant.asked
+    questions = Encoder(model.llm, model.form)(asked)
+    rows = []
+    for name, each, file in (
+        ("frozen", _frozen(model), run.frozen),
+        ("adapter", model, variant.folder.answers().predictions),
+    ):
+        title = f"answering, {name}"
+        answers = predict(each, asked, scoring="generate", file=file, title=title, quiet=variant.quiet)
+        loss, _ = validate(each, None, questions)
+        assert loss is not None, "a split that is tested is not empty"
+        rows.append(score_responses(name, loss, answers, asked))
+    if not variant.first:
+        return None
+    table, record = responses_grid(rows, _title(variant.config, variant.data)), [asdict(row) for row in rows]
+    markdown = format_grid(table, "markdown")
+    variant.write_results(epochs, record, markdown, truncated=sum(question.truncated for question in questions))
+    write_text(run.table, json.dumps(record, indent=2) + "\n")
+    write_text(run.card, f"# {run.path.name}\n\n{markdown}")
+    return table
 
-    Args:
-        table: as JSON holds it, and in Markdown.
-        truncated: prompts that lost a part of their hint.
-    """
-    folder = _variant(config)
-    metrics = {
-        "table": table[0],
-        "epochs": [asdict(epoch) for epoch in epochs],
-        "trainable_parameters": sum(parameter.numel() for parameter in model.adapter.parameters()),
-        "truncated_prompts": truncated,
-        "skipped_problems": [asdict(skipped) for skipped in data.skipped],
+
+def _ceiling(variant: _VariantRun) -> Predictions:
+    """Answers of the frozen model with the true caption in the hint: no adapter can carry more."""
+    captioned = {
+        pid: replace(problem, hint=" ".join(filter(None, (problem.caption, problem.hint))))
+        for pid, problem in variant.asked.problems.items()
     }
-    write_text(folder.metrics, json.dumps(metrics, indent=2) + "\n")
-    write_text(folder.card, model_card(config, model, table[1], len(data.skipped)))
+    data, file = replace(variant.asked, problems=captioned), variant.folder.run.ceiling
+    answers = predict(_frozen(variant.model), data, file=file, title="answering, ceiling", quiet=variant.quiet)
+    return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")
 
 
-def _variant(config: RunConfig) -> VariantFolder:
-    return RunFolder(config.folder).variant(config.variant)
+def _frozen(model: MultimodalAdapter) -> MultimodalAdapter:
+    """The frozen model itself: an adapter whose gate is 0."""
+    return MultimodalAdapter.build(model.llm, None, adapter_layers=1, form=model.form)
 
 
 def _title(config: RunConfig, data: Dataset) -> str:
-    """Of a table: whose questions, and how many of them were left out."""
+    """The table's title: data set, split, and how many problems were left out."""
     skipped = len(data[config.split].skipped)
     return f"{config.dataset} {config.split}" + (f", {skipped} skipped" if skipped else "")
-
-
-def _ceiling(llm: LanguageModel, data: Dataset, form: InputFormat, file: Path, quiet: bool) -> Predictions:
-    """What the frozen model answers where the true caption stands in the hint: no adapter can carry more."""
-    frozen = MultimodalAdapter.build(llm, None, adapter_layers=1, form=form)  # its gate is 0
-    told = {pid: replace(p, hint=" ".join(filter(None, (p.caption, p.hint)))) for pid, p in data.problems.items()}
-    answers = predict(frozen, replace(data, problems=told), file=file, title="answering, ceiling", quiet=quiet)
-    return Predictions("ceiling", answers, LIKELIHOOD, "the frozen model, the true caption in the hint")

@@ -1,4 +1,4 @@
-"""The README of a trained adapter: what it is, what it scored, how it is loaded."""
+"""The README of a trained variant: what it is, what it scored, how to load it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ predictions = mma.predict(model, mma.load_dataset("{dataset}", {data_dir})["{spl
 """
 
 
-def model_card(config: RunConfig, model: MultimodalAdapter, table: str, skipped: int) -> str:
-    """
+def run_card(config: RunConfig, model: MultimodalAdapter, table: str, skipped: int) -> str:
+    """Write the README's text.
+
     Args:
         table: the variant's results, in Markdown.
-        skipped: broken problems that were left out.
+        skipped: number of broken problems that were left out.
     """
     text_only, settings = model.adapter.text_only, config_yaml(config)
     return _CARD.format(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from markdown_it import MarkdownIt
 
 from mmadapter.config.settings import RunConfig
-from mmadapter.experiment.run_card import model_card
+from mmadapter.experiment.run_card import run_card
 from tests.tiny import tiny_model
 
 HOSTILE = "x`</code><script>alert(1)</script>\n```\n# A heading\n\n<img src=x>"
@@ -13,7 +13,7 @@ HOSTILE = "x`</code><script>alert(1)</script>\n```\n# A heading\n\n<img src=x>"
 
 def test_hostile_names_stay_text():
     config = replace(RunConfig(), llm=HOSTILE, clip=HOSTILE, device=HOSTILE)
-    html = MarkdownIt("commonmark", {"html": True}).render(model_card(config, tiny_model(), "| table |", 3))
+    html = MarkdownIt("commonmark", {"html": True}).render(run_card(config, tiny_model(), "| table |", 3))
     assert "<script" not in html
     assert "<img" not in html
     assert "A heading</h" not in html
