@@ -10,9 +10,9 @@ without numbers (`FakeTensorMode`) and adding up what autograd keeps: every adap
     logits       at the positions that are read, in the model's precision and three times in float32: the logits,
                  their log-softmax and its gradient
 
-It counts tensors, not the process: the image tower, the adapter with its optimiser, the data, the libraries and what an
-allocator holds back come on top. On a CPU they were 0.7 GB for `tiny` and 3.1 GB for `small` (`config.presets`). The count
-is never below the allocator's peak for activations and logits, and at most 1.45 times it (tests/training/test_memory.py).
+It counts tensors, not the process: the image tower, the adapter with its optimiser, the data, the libraries and what
+an allocator holds back come on top. On a CPU they were 0.7 GB for `tiny` and 3.1 GB for `small` (`config.presets`).
+The count is never below the allocator's peak for activations and logits, and at most 1.45 times it (tests).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from mmadapter.errors import UserError
 ANSWER_TOKENS = 16
 """Answer tokens that are read in each row."""
 OPTIONS = 3
-"""Options of each question, which the choice loss reads. With the above 768 positions in a batch of 16; ScienceQA's most
-are 765, with SmolLM2's tokens."""
+"""Options of each question, which the choice loss reads. With the above 768 positions in a batch of 16; in
+ScienceQA's batches they are 765 at most, with SmolLM2's tokens."""
 
 SHARE = 0.15
 """Share of activations and logits that is added for what is being computed when most is kept."""
@@ -90,8 +90,8 @@ def check_memory(config: RunConfig, device: torch.device) -> Memory:
                 fitting += [f"{flags} ({_gigabytes(memory.total)} GB)"] if memory.total <= free else []
         parts = {"weights": needed.weights, "activations": needed.activations, "logits": needed.logits}
         raise UserError(
-            f"--llm {config.llm}: its training needs about {_gigabytes(needed.total)} GB of tensors "
-            f"({', '.join(f'{name} {_gigabytes(size)}' for name, size in parts.items())}), "
+            f"--llm {config.llm}: its training needs about {_gigabytes(needed.total)} GB "
+            f"({', '.join(f'{name} {_gigabytes(size)}' for name, size in parts.items())}; tensors alone), "
             f"{device} has {_gigabytes(free)} GB free\n"
             f"  these would fit: {', '.join(fitting) or 'none of the usual: choose a smaller model'}"
         )
