@@ -111,11 +111,12 @@ class _ReadLayer(nn.Module):
             attention_mask = seen[:, None]
         else:
             attention_mask = attention_mask[rows, :, self.table].transpose(1, 2)
+        (cache,) = _CACHE & inputs.keys()
         inputs |= {
             "attention_mask": attention_mask,
             "position_ids": position_ids.expand(len(hidden), -1).gather(1, self.table),
             "position_embeddings": tuple(x.expand(len(hidden), -1, -1)[rows, self.table] for x in position_embeddings),
-            "past_key_values": _Projected(key, value),
+            cache: _Projected(key, value),
         }
         return self.layer(hidden[rows, self.table], **inputs)
 
@@ -140,6 +141,10 @@ class _Recomputed(nn.Module):
                 attach(attention, now)
 
         return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
+
+
+_CACHE = {"past_key_values", "cache"}
+"""The cache's name in a decoder layer: the second from transformers 5.24 on."""
 
 
 class _Projected:
