@@ -1,4 +1,4 @@
-"""The README of an adapter's folder, for people and, in its first lines, for the hub: what it is, how it is loaded."""
+"""The README of an adapter's folder, with the hub's metadata in its first lines."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ model = mma.MultimodalAdapter.from_pretrained("FOLDER")  # or ORG/NAME on the hu
 
 
 def adapter_card(adapter: Adapter, llm: str, clip: str | None) -> str:
-    """Of an adapter of which no results are known."""
+    """Write the card of an adapter without known results."""
     config = adapter.config
     use = _USE.format(layers=config.adapter_layers, length=config.adapter_len)
     return opening(adapter, llm, clip, made="in the format of") + use
 
 
 def opening(adapter: Adapter, llm: str, clip: str | None, *, made: str = "trained with") -> str:
-    """How every card begins.
+    """Write the opening of every card.
 
     Args:
         llm: the frozen language model's name.
@@ -64,17 +64,17 @@ def opening(adapter: Adapter, llm: str, clip: str | None, *, made: str = "traine
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether it looks like ORG/NAME, and no folder has that name."""
+    """Whether a name looks like ORG/NAME and no folder has it."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name, re.ASCII)) and not Path(name).exists()
 
 
 def code(name: str) -> str:
-    """A name that shows as it is, whatever Markdown or HTML it holds."""
+    """Quote a name as Markdown code, so that no Markdown or HTML in it takes effect."""
     marks = fence(name, 1)
     room = " " if "`" in name else ""
     return f"{marks}{room}{printable(name)}{room}{marks}"
 
 
 def fence(text: str, least: int) -> str:
-    """More backticks than stand together anywhere in a text, so that nothing in it ends the code that it is."""
+    """More backticks than the longest run in a text, so that nothing in it ends the code."""
     return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])

@@ -1,4 +1,4 @@
-"""Everything that trains: adaption prompts P_l, gates g_l and the projection of the image features.
+"""The trained parameters: adaption prompts P_l, gates g_l and the projection of the image features.
 
 Axes: B batch, C hidden size, H query heads, K adapter_len, L adapter_layers, F features of all scales together.
 """
@@ -16,40 +16,40 @@ from torch.nn.functional import layer_norm
 GATE_ACTIVATIONS = {"tanh": torch.tanh, "identity": lambda gate: gate}
 """The paper writes g, the authors' training code tanh(g), their inference code g."""
 ATTENTIONS = ("zero-init", "rand-init")
-"""The paper's, and the one that its Table 5 compares it with: prompts in the words' own softmax, and no gate."""
+"""The paper's, and the ablation of its Table 5: prompts in the words' softmax, without a gate."""
 
 RIDGE = 1.0
-"""Added to each component's variance before it is divided by its root, as a share of the features' mean variance: a
-component that varies less tells little but noise, and is not made as large as the others."""
+"""Share of the features' mean variance that is added to each component's variance before whitening: a component that
+varies less is mostly noise, and stays smaller than the others."""
 LEAST_VARIANCE = 1e-6
-"""Of a component, where all images are the same; each scale's mean square is 1."""
+"""Least variance of a component, for images that are all the same; each scale's mean square is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """The shape of an adapter, as `adapter_config.json` holds it."""
+    """The shape of an adapter, as in `adapter_config.json`."""
 
     hidden_size: int
     """C of the frozen language model."""
     num_heads: int
     """H, its query heads."""
     adapter_len: int = 10
-    """K of section 3.1, the number of adaption prompts in each adapted layer."""
+    """K, the number of adaption prompts in each adapted layer (section 3.1)."""
     adapter_layers: int = 30
-    """L, how many of the topmost layers get prompts."""
+    """L, the number of adapted layers, counted from the top."""
     feature_sizes: tuple[int, ...] = ()
     """C_m of each image scale; empty for the text-only adapter."""
     projection_hidden: int = 64
     """Width of the projection's hidden layer. 67 gives the paper's 1.79 M on LLaMA-7B with four scales of 1024."""
     components: int | None = None
-    """How many principal components of the training images' features the projection reads; None: the features."""
+    """Number of principal components of the training images' features that the projection reads; None: the features."""
     gate_activation: str = "tanh"
     attention: str = "zero-init"
     """One of `ATTENTIONS`."""
 
 
 class Adaption(NamedTuple):
-    """What an adapter gives to a batch, before any frozen weight is met."""
+    """An adapter's output for a batch, before it meets a frozen weight."""
 
     prompts: Float[Tensor, "L K C"]
     gates: Float[Tensor, "L H"] | None
@@ -59,11 +59,11 @@ class Adaption(NamedTuple):
 
 
 class Projection(nn.Module):
-    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: the scales normalised one by one, then a two-layer MLP.
+    """I_p = Projection(Concat(I_1 .. I_M)) of Eq. 9: each scale normalised, then a two-layer MLP.
 
-    With `components` the MLP reads whitened principal components of the normalised features, whose axes are those of
-    the training images (`whitening`) and do not train. What tells two maps apart may be a thousandth of the features'
-    variance, and an MLP needs many times the steps to read it there.
+    With `components` the MLP reads whitened principal components of the normalised features. Their axes come from the
+    training images (`whitening`) and do not train. What distinguishes two maps may be a thousandth of the features'
+    variance, where an MLP needs many times the steps to find it.
     """
 
     mean: Float[Tensor, " F"]
@@ -93,23 +93,25 @@ class Projection(nn.Module):
 
     @property
     def unfitted(self) -> bool:
-        """Whether it has components, but no axes for them yet: all images are the same to it."""
+        """Whether it has components but no axes yet: then all images look the same."""
         return self.components is not None and not self.axes.any()
 
     def whitening(
         self, image_features: Float[Tensor, "N F"]
     ) -> tuple[Float[Tensor, " F"], Float[Tensor, "F components"]]:
-        """Mean and axes of these images: x -> (x - mean) V / sqrt(v + RIDGE mean(v)), with the variances v of the
-        normalised features along their principal directions V, the largest first."""
+        """Fit mean and axes, x -> (x - mean) V / sqrt(v + RIDGE mean(v)).
+
+        v are the variances of the normalised features along their principal directions V, the largest first.
+        """
         values = self._normalised(image_features.cpu()).double()
         variances, directions = torch.linalg.eigh(values.T.cov(correction=0))
         largest = directions.abs().argmax(dim=0, keepdim=True)
-        directions *= directions.gather(0, largest).sign()  # which way one points is anyone's choice
+        directions *= directions.gather(0, largest).sign()  # the sign is arbitrary: fix it
         axes = directions * (variances + RIDGE * variances.mean()).clamp(min=LEAST_VARIANCE).rsqrt()
         return values.mean(dim=0).float(), axes.flip(1)[:, : self.components].float()
 
     def whiten(self, mean: Float[Tensor, " F"], axes: Float[Tensor, "F components"]) -> None:
-        """Take what `whitening` found."""
+        """Use the mean and axes that `whitening` found."""
         self.mean.copy_(mean)
         self.axes.copy_(axes)
 
@@ -117,15 +119,15 @@ class Projection(nn.Module):
 class Adapter(nn.Module):
     """Prompts, gates and, unless it is text-only, the projection; all in float32.
 
-    The prompts start at N(0, prompt_std), the gates at 0: at step 0 an adapted model is the frozen model. With
-    rand-init attention there are no gates, and it is not.
+    The prompts start at N(0, prompt_std), the gates at 0: at step 0 an adapted model is the frozen model. Rand-init
+    attention has no gates and changes the model from the start.
     """
 
     def __init__(self, config: AdapterConfig, *, prompt_std: float = 1.0, seed: int = 0) -> None:
         """
         Args:
             prompt_std: standard deviation of the initial prompts; 1 in the authors' code.
-            seed: of the initial prompts and projection; the prompts are the same with and without an image.
+            seed: seed of the initial prompts and projection; the prompts are the same with and without an image.
         """
         super().__init__()
         self.config = config
@@ -141,7 +143,7 @@ class Adapter(nn.Module):
 
     @property
     def text_only(self) -> bool:
-        """Whether this is the paper's LLaMA-Adapter_T, which has no image token."""
+        """Whether it is the paper's LLaMA-Adapter_T, without an image token."""
         return self.projection is None
 
     def forward(
@@ -149,10 +151,11 @@ class Adapter(nn.Module):
         image_features: Float[Tensor, "B F"] | None = None,
         has_image: Bool[Tensor, " B"] | None = None,
     ) -> Adaption:
-        """
+        """Compute prompts, gates and image tokens of a batch.
+
         Args:
-            image_features: raw features of all scales, concatenated; rows without an image are not read.
-            has_image: which rows have an image; all of them if None.
+            image_features: raw features of all scales, concatenated; rows without an image are ignored.
+            has_image: which rows have an image; all if None.
         """
         image_token = None
         if self.projection is not None and image_features is not None:

@@ -19,7 +19,7 @@ from mmadapter.storage.untrusted import MAX_RECORD, checked_fields, read_json_ob
 
 FORMAT = "mmadapter-1"
 MAX_SIZE = 1 << 20
-"""Of any axis of an adapter: LLaMA-7B's widest is 4,096."""
+"""Largest axis of an adapter; LLaMA-7B's is 4,096."""
 MAX_WEIGHTS = 1 << 30
 """1 GiB; an adapter is a few megabytes."""
 
@@ -28,7 +28,7 @@ def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
     """Write both files, each whole or not at all.
 
     Args:
-        about: what else the configuration says: names and fingerprints of the frozen models, the input's form.
+        about: further fields of the configuration: names and fingerprints of the frozen models, the input format.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state_dict().items()}
     data = save(tensors, {"format": FORMAT})  # `save_file` would make a file that only its owner can read
@@ -38,17 +38,17 @@ def save_adapter(adapter: Adapter, about: dict, folder: Path) -> None:
 
 
 def load_adapter(folder: Path) -> tuple[Adapter, dict]:
-    """Read what `save_adapter` wrote: the adapter, and what else was said about it.
+    """Read what `save_adapter` wrote: the adapter and the further fields.
 
     Raises:
-        UserError: a file is missing, is not what it should be, or the tensors do not fit the configuration.
+        UserError: a missing or wrong file, or tensors that do not fit the configuration.
     """
     path = folder / ADAPTER_CONFIG
     if not path.is_file():
         raise UserError(f"{folder}: no adapter here: there is no {ADAPTER_CONFIG}")
     saved = read_json_object(path, MAX_RECORD)
     config = _config(path, saved)
-    with torch.device("meta"):  # no memory is taken for sizes that only a file claims
+    with torch.device("meta"):  # no memory for sizes that only a file claims
         adapter = Adapter(config)
     _load(adapter, folder / ADAPTER_WEIGHTS)
     own = {"format", *(field.name for field in fields(AdapterConfig))}
@@ -58,7 +58,7 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
 def _config(path: Path, saved: dict) -> AdapterConfig:
     where = f"{path}: not an adapter's configuration"
     for name, value in {"attention": "zero-init", "components": None}.items():
-        saved.setdefault(name, value)  # those of version 0.1.0 do not say so
+        saved.setdefault(name, value)  # not in files of version 0.1.0
     names = [field.name for field in fields(AdapterConfig)]
     if saved.get("format") != FORMAT:
         raise UserError(f"{where}: the format is not {FORMAT}")
@@ -78,7 +78,7 @@ def _config(path: Path, saved: dict) -> AdapterConfig:
 
 
 def _load(adapter: Adapter, file: Path) -> None:
-    """Its tensors from a file: the very names and shapes."""
+    """Load tensors of exactly its names and shapes."""
     tensors = read_weights(file)
     try:
         # Copied: a tensor left where the file put it is aligned differently, and sums differ in their last bit.
@@ -89,10 +89,10 @@ def _load(adapter: Adapter, file: Path) -> None:
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of an adapter's safetensors file, floating point and finite, where the file put them.
+    """Read the tensors of an adapter's safetensors file, floating point and finite.
 
     Raises:
-        UserError: no such file, another kind of file, too large, or what is no number in it.
+        UserError: no such file, another kind of file, too large, or not a finite number.
     """
     where = f"{file}: not this adapter's weights"
     if not file.is_file():

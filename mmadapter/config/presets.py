@@ -57,7 +57,7 @@ PRESETS = {
 PRESET_NEEDS = {
     "tiny": "0.5 GB of tensors; the process held 1.1 GB at its peak; the demo takes five minutes on two cores",
     "small": "2.2 GB of tensors in float32, 1.5 GB in bfloat16 (1.7 GB and 1.3 GB with --checkpointing); the process "
-    "held 4.6 GB at its peak, in bfloat16; ScienceQA takes an hour in bfloat16 where each variant has a core of its own",
+    "held 4.6 GB at its peak, in bfloat16; ScienceQA takes an hour where each variant has a core",
     "paper": "35.3 GB of tensors on a GPU, 16.2 GB with --checkpointing, 6.5 GB with --quantise 4bit as well; it has "
     "never been run",
 }
