@@ -1,4 +1,4 @@
-"""Where the frozen language model, the frozen image tower and the adapter meet."""
+"""The adapted model: a frozen language model, a frozen image tower and an adapter."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from mmadapter.vision.towers import ImageTower, load_tower
 
 
 class PromptedModel(ABC):
-    """A frozen decoder whose topmost layers have prompts while they are asked for: one adapter's, or several's."""
+    """A frozen decoder whose topmost layers can get prompts, from one adapter or several."""
 
     checkpointing: bool = False
-    """Whether a training forward keeps only what enters each adapted layer, and the backward computes the rest."""
+    """Whether a training forward keeps only the input of each adapted layer, and the backward recomputes the rest."""
 
     llm: LanguageModel
 
@@ -45,14 +45,14 @@ class PromptedModel(ABC):
 
     @abstractmethod
     def project(self, adaption: Any) -> Sequence[AnyPrompts]:
-        """What hangs on each layer, from `first_adapted` up, for a batch."""
+        """Project a batch's prompts for each layer, from `first_adapted` up."""
 
     @contextmanager
     def prompted(self, adaption: Any) -> Iterator[None]:
-        """Within it, every forward of the language model sees the adaption prompts.
+        """Attach the adaption prompts to the language model while the block runs.
 
-        Keys and values of the prompts are computed once, on entry, and live until exit, whatever happens inside:
-        nothing is left behind that a later training step could mistake for its own. Within another one it holds alone.
+        Keys and values of the prompts are computed once, on entry, and detached on exit, so that no later training step
+        can use stale ones. A nested block replaces the outer one's prompts until it ends.
         """
         adapted = [layer.self_attn for layer in self.llm.layers[self.first_adapted :]]
         outer = [getattr(attention, "adaption", None) for attention in adapted]
@@ -74,13 +74,13 @@ class PromptedModel(ABC):
         position_ids: Int[Tensor, "B T"] | None = None,
         attention_mask: Tensor | None = None,
     ) -> Float[Tensor, "R V"]:
-        """Next-token logits, in float32, at the positions that are read and nowhere else.
+        """Compute next-token logits, in float32, only at the positions that are read.
 
         Args:
-            input_ids: padded on the right: under a causal kernel no token sees its padding, so no mask is needed.
+            input_ids: padded on the right; a causal kernel then needs no mask.
             read: rows (ascending) and columns of `input_ids`.
-            below: what enters the first adapted layer, where it is at hand (`below_adapter`).
-            attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
+            below: the input of the first adapted layer (`below_adapter`), computed if None.
+            attention_mask: ones and zeros (B, T) for other padding, or boolean (B, 1, T, T).
         """
         inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
         if below is None:
@@ -91,14 +91,14 @@ class PromptedModel(ABC):
         return self.llm.logits(hidden).float()
 
     def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:
-        """What enters the first adapted layer: no weight that trains has touched it."""
+        """Compute the input of the first adapted layer, which no trained weight affects."""
         return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
 
 
 class MultimodalAdapter(PromptedModel):
     """An adapter on a frozen decoder and, unless it is text-only, a frozen image tower.
 
-    Several of them can share one `LanguageModel`: the prompts hang on it only inside `prompted`.
+    Several can share one `LanguageModel`: prompts are attached to it only inside `prompted`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class MultimodalAdapter(PromptedModel):
     ) -> None:
         """
         Raises:
-            UserError: more adapter layers than the language model has, or a tower of another kind.
+            UserError: more adapted layers than the language model has, or a tower of another kind.
         """
         config = adapter.config
         total = len(llm.layers)
@@ -140,18 +140,18 @@ class MultimodalAdapter(PromptedModel):
         seed: int = 0,
         form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
     ) -> MultimodalAdapter:
-        """A new adapter: prompts from N(0, prompt_std), gates 0.
+        """Build a model with a new adapter: prompts from N(0, prompt_std), gates 0.
 
         Args:
             llm: a loaded language model, or a name for `load_llm`.
             clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
-            components: see `Projection`; as many as the tower has features at most. Training begins by finding them.
+            components: see `Projection`; at most as many as the tower has features. Training fits them first.
             attention: "rand-init" is the ablation of the paper's Table 5.
-            form: how problems become its input, kept with the adapter.
+            form: how problems become its input; saved with the adapter.
 
         Raises:
-            UserError: as `load_llm` and `load_tower`; more adapter layers than the language model has.
+            UserError: as `load_llm` and `load_tower`; more adapted layers than the language model has.
         """
         llm = load_llm(llm) if isinstance(llm, str) else llm
         tower = load_tower(clip, scales=scales) if isinstance(clip, str) else clip
@@ -173,7 +173,7 @@ class MultimodalAdapter(PromptedModel):
         return len(self.llm.layers) - self.adapter.config.adapter_layers
 
     def project(self, adaption: Adaption) -> list[LayerPrompts | PrefixPrompts]:
-        """Keys and values of each adapted layer's prompts."""
+        """Project the prompts of each adapted layer to keys and values."""
         gates = [None] * len(adaption.prompts) if adaption.gates is None else adaption.gates
         layers = self.llm.layers[self.first_adapted :]
         return [
@@ -183,7 +183,7 @@ class MultimodalAdapter(PromptedModel):
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Names and hashes of both frozen models, by which a saved adapter knows where it belongs."""
+        """Names and hashes of both frozen models; a saved adapter loads on no others."""
         tower = self.tower
         return {
             "llm": self.llm.name,
@@ -193,26 +193,26 @@ class MultimodalAdapter(PromptedModel):
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `adapter.safetensors` (float32, a few megabytes), `adapter_config.json` and, where there is none, a
-        `README.md` that says what they are."""
+        """Write `adapter.safetensors` (float32, a few megabytes), `adapter_config.json` and, if absent, a
+        `README.md`."""
         identity, folder = self.identity, Path(folder)
         save_adapter(self.adapter, {**identity, "input": asdict(self.form)}, folder)
         if not (folder / ADAPTER_CARD).exists():
             write_text(folder / ADAPTER_CARD, adapter_card(self.adapter, str(identity["llm"]), identity["clip"]))
 
     def push_to_hub(self, name: str, *, card: str | None = None, private: bool | None = None) -> str:
-        """Put what `save_pretrained` writes into a repository on the hub, which is made if need be.
+        """Push what `save_pretrained` writes to a repository on the hub, creating it if need be.
 
         Args:
             name: ORG/NAME.
-            card: the README, as a run's folder has one with its results; None for a plain one.
-            private: of a new repository; None for what the organisation has as its default.
+            card: the README, such as the one in a run's folder; None for a plain one.
+            private: visibility of a new repository; None for the organisation's default.
 
         Returns:
             The address of the commit.
 
         Raises:
-            UserError: a backbone that only this machine has, no login, no right to write there, or no network.
+            UserError: a backbone that exists only on this machine, no login, no right to write, or no network.
         """
         for own in filter(None, (self.identity["llm"], self.identity["clip"])):
             if Path(own).expanduser().exists():
@@ -234,14 +234,14 @@ class MultimodalAdapter(PromptedModel):
         llm: LanguageModel | None = None,
         tower: ImageTower | None = None,
     ) -> MultimodalAdapter:
-        """Load an adapter and, where they are not given, the backbones that it names.
+        """Load an adapter and the backbones that it names, unless they are given.
 
         Args:
             folder: or ORG/NAME on the hub.
 
         Raises:
-            UserError: not an adapter folder, tensors that do not fit its configuration, or another backbone
-                than the adapter was trained on.
+            UserError: no adapter folder, tensors that do not fit its configuration, or other backbones than those the
+                adapter was trained on.
         """
         adapter, saved = load_adapter(adapter_folder(folder, [ADAPTER_WEIGHTS]))
         try:

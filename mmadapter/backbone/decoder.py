@@ -1,11 +1,11 @@
-"""The frozen decoder in parts, so that nothing is computed that nobody reads.
+"""Run parts of the frozen decoder, so that only what is needed is computed.
 
-Axes: B batch, T tokens, W positions read in a row, R positions read in all, C hidden size, D head size.
+Axes: B batch, T tokens, W positions read in a row, R positions read in total, C hidden size, D head size.
 
-Below the first adapted layer nothing trains: `hidden_below` gives what enters it, which never changes. From there
-`hidden_at` goes on to the positions that are read; its last layer computes keys and values of every token, but
-queries, output projection and MLP only of those positions. Both are the decoder's own forward with some of its
-layers left out or wrapped: no modelling file is copied.
+Below the first adapted layer nothing trains: `hidden_below` computes its input, which never changes. `hidden_at` runs
+the rest up to the positions that are read; its last layer computes keys and values of every token, but queries, output
+projection and MLP at those positions only. Both are the decoder's own forward with layers left out or wrapped: no
+modelling file is copied.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmadapter.adapter.attention import attach, project_keys
 def hidden_below(
     decoder: PreTrainedModel, count: int, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None
 ) -> Float[Tensor, "B T C"]:
-    """What enters layer `count` (from 0): the embedding and the `count` layers below.
+    """Compute the input of layer `count` (from 0): the embedding and the `count` layers below.
 
     Args:
         inputs: `position_ids` and `attention_mask`, as the decoder takes them.
@@ -45,11 +45,11 @@ def hidden_at(
     checkpointing: bool = False,
     **inputs: Tensor | None,
 ) -> Float[Tensor, "R C"]:
-    """From what enters layer `first` to the decoder's normed output at the positions that are read.
+    """Run the layers from `first` on, and return the normed output at the positions that are read.
 
     Args:
         read: rows (ascending) and columns of `hidden`.
-        checkpointing: keep only what enters a layer; the backward pass computes the rest once more.
+        checkpointing: keep only the input of each layer; the backward pass recomputes the rest.
         inputs: `position_ids` and `attention_mask`, as the decoder takes them.
     """
     rows, columns = read[0], read[1] % hidden.shape[1]
@@ -60,13 +60,13 @@ def hidden_at(
     table[rows, place] = columns
     layers[-1], columns = _ReadLayer(layers[-1], table), place
     if checkpointing:
-        layers = [*map(_Recomputed, layers[:-1]), layers[-1]]  # the last one is the first to be used, and small
+        layers = [*map(_Recomputed, layers[:-1]), layers[-1]]  # the last one is used first, and small
     part = _with_layers(decoder, layers, slice(first, None), norm=True)
     return part(inputs_embeds=hidden, use_cache=False, **inputs).last_hidden_state[rows, columns]
 
 
 def _with_layers(decoder: PreTrainedModel, layers: Iterable[nn.Module], which: slice, *, norm: bool) -> PreTrainedModel:
-    """A view of the decoder, sharing its weights, that runs these layers alone."""
+    """A view of the decoder with these layers only; it shares the weights."""
     part = copy.copy(decoder)
     part.config = copy.copy(decoder.config)
     part._modules = {**decoder._modules, "layers": nn.ModuleList(layers)}
@@ -79,9 +79,9 @@ def _with_layers(decoder: PreTrainedModel, layers: Iterable[nn.Module], which: s
 
 
 class _ReadLayer(nn.Module):
-    """A decoder layer that reads every token and is itself computed at the columns of `table` alone.
+    """A decoder layer that attends to every token and is computed only at the columns of `table`.
 
-    Where a row reads fewer positions than another its rest is column 0, and nobody looks at it.
+    Rows that read fewer positions are padded with column 0, which is ignored.
     """
 
     def __init__(self, layer: nn.Module, table: Int[Tensor, "B W"]) -> None:
@@ -101,7 +101,7 @@ class _ReadLayer(nn.Module):
         normed = self.layer.input_layernorm(hidden)
         key = project_keys(attention, normed)
         value = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-        if getattr(attention, "use_rope", True):  # SmolLM3 has layers without
+        if getattr(attention, "use_rope", True):  # some of SmolLM3's layers have none
             rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
             key = rotate(key[:, :1], key, *position_embeddings)[1]
 
@@ -122,7 +122,7 @@ class _ReadLayer(nn.Module):
 
 
 class _Recomputed(nn.Module):
-    """A decoder layer of which only the input is kept; with the prompts of its forward, whatever hangs there later."""
+    """A decoder layer that keeps only its input, and is recomputed with the prompts of its forward."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -144,11 +144,11 @@ class _Recomputed(nn.Module):
 
 
 _CACHE = {"past_key_values", "cache"}
-"""The cache's name in a decoder layer: the second from transformers 5.24 on."""
+"""Name of the cache among a layer's arguments; `cache` since transformers 5.24."""
 
 
 class _Projected:
-    """In a cache's place: keys and values of all tokens, whatever the tokens that are computed would add."""
+    """Stands in for a cache: returns the keys and values of all tokens."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:
         self.key, self.value = key, value

@@ -19,7 +19,7 @@ _ARCHITECTURE = (
     *("tie_word_embeddings", "attention_bias", "layer_types", "sliding_window", "no_rope_layers"),
     *("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"),
 )
-"""The fields of a configuration that decide what an adapter was trained on."""
+"""The fields of a configuration that an adapter depends on."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,22 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     name: str
-    """What the user called it: a hub id, a folder, a GGUF file or an embedded model."""
+    """The user's name for it: a hub id, a folder, a GGUF file or an embedded model."""
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The decoder layers, the first one first."""
+        """The decoder layers, bottom first."""
         return self.model.get_decoder().layers
 
     def logits(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
-        """Of the decoder's normed output; within the bound of a model that has one, +-final_logit_softcapping."""
+        """Logits from the decoder's normed output, capped where the model caps them (final_logit_softcapping)."""
         logits = self.model.get_output_embeddings()(hidden)
         bound = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if bound is None else (logits / bound).tanh() * bound
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the configuration and the vocabulary: what tells whether an adapter fits."""
+        """Hash of configuration and vocabulary, which decides whether an adapter fits."""
         config = self.model.config.to_dict()
         known = {name: config[name] for name in _ARCHITECTURE if config.get(name) is not None}
         vocabulary = sorted(self.tokenizer.get_vocab().items())
@@ -52,6 +52,6 @@ class LanguageModel:
 
     @property
     def bos(self) -> list[int]:
-        """The tokens that this model's own tokenizer puts before a text: [bos] or nothing."""
+        """The tokens that the model's tokenizer puts before a text: [bos] or none."""
         first = self.tokenizer("a").input_ids[:1]
         return first if first == [self.tokenizer.bos_token_id] else []

@@ -1,19 +1,20 @@
-"""The frozen language model: found, loaded, and told from another.
-
-The embedded tiny LLaMA, folders, GGUF files and hub ids all come through `load_llm`.
-"""
+"""Load a frozen language model: an embedded one, a folder, a GGUF file or a hub id, all through `load_llm`."""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -22,21 +23,19 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from mmadapter.adapter.attention import ATTENTION_NAME
-from mmadapter.backbone.compilation import compile_decoder
+from mmadapter.backbone.device import compile_decoder
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.backbone.location import located, pretrained_source
 from mmadapter.backbone.meta_checkpoint import is_meta_folder, load_meta, meta_config
-from mmadapter.backbone.quantisation import Quantisation, quantisation_config
 from mmadapter.backbone.tokenizer import load_tokenizer
 from mmadapter.errors import UserError
 from mmadapter.storage.untrusted import MAX_RECORD, loading_errors, read_json_object, short
 
 MAX_DECODER_LAYERS = 1024
-"""Of a language model; LLaMA-3.1-405B has 126."""
+"""Most layers that are built; LLaMA-3.1-405B has 126."""
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2", "gemma3_text")
-"""The `model_type`s on which the tests (tests/backbones) show the paper's formula; others compute attention or logits
-in ways that nobody has checked, and are refused."""
+"""The `model_type`s whose attention and logits the tests check against the paper's formula. Others are refused."""
 
 
 def load_llm(
@@ -62,10 +61,10 @@ def load_llm(
     """
     path = located(name)
     transformers_logging.disable_progress_bar()
-    with redirect_stderr(StringIO()):  # the GGUF reader draws bars that nothing turns off
+    with redirect_stderr(StringIO()):  # nothing else silences the GGUF reader's bars
         config, tokenizer = _checked_config(name, path), load_tokenizer(name, path)
         _check_vocabulary(name, tokenizer, config)
-        packing = quantisation_config(name, path, quantise, dtype)
+        packing = _quantisation_config(name, path, quantise, dtype)
         if is_meta_folder(path):
             model = load_meta(path, config, dtype=dtype, attention=ATTENTION_NAME).to(device)
         else:
@@ -92,15 +91,15 @@ def _load_weights(
             dtype=dtype,
             attn_implementation=ATTENTION_NAME,
             quantization_config=packing,
-            device_map={"": torch.device(device)},  # straight to where it stays
+            device_map={"": torch.device(device)},  # load straight to the device
             output_loading_info=True,
         )
-    for module in model.modules():  # else bitsandbytes packs a layer at its first forward without a gradient, and
-        if hasattr(module, "support_avx512bf16_for_cpu"):  # none passes it from then on (0.50, on a processor)
+    for module in model.modules():  # else bitsandbytes 0.50 on a CPU packs a layer at its first forward without
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # gradient, and no gradient passes it from then on
             module.support_avx512bf16_for_cpu = False
-    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers
+    if missing := sorted(loading["missing_keys"]):  # transformers would use random numbers
         raise UserError(f"--llm {name}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
-    if surplus := sorted(loading["unexpected_keys"]):  # such as the layers beyond a depth that is too small
+    if surplus := sorted(loading["unexpected_keys"]):  # such as layers beyond a configured depth that is too small
         raise UserError(
             f"--llm {name}: {len(surplus)} tensors of its weights are in no such model: {', '.join(surplus[:3])}\n"
             "  is the config.json beside them their own?"
@@ -118,7 +117,7 @@ def _check_vocabulary(name: str, tokenizer: PreTrainedTokenizerFast, config: Pre
 
 
 def load_skeleton(name: str) -> LanguageModel:
-    """As `load_llm`, without weights: at any size in seconds, and from the hub in kilobytes.
+    """As `load_llm`, without weights: seconds at any size, kilobytes from the hub.
 
     Raises:
         UserError: nothing there, no network, or an architecture the adapter does not know.
@@ -132,13 +131,13 @@ def load_skeleton(name: str) -> LanguageModel:
 
 
 def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model without its numbers, in seconds at any size."""
+    """Build the model without its numbers, in seconds at any size."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(copy.deepcopy(config), attn_implementation=ATTENTION_NAME)
 
 
 def read_config(name: str) -> PreTrainedConfig:
-    """The configuration of a language model; from a hub in kilobytes.
+    """Read the configuration of a language model; kilobytes from the hub.
 
     Raises:
         UserError: nothing there, no network, or an architecture the adapter does not know.
@@ -148,7 +147,7 @@ def read_config(name: str) -> PreTrainedConfig:
 
 
 def _checked_config(name: str, path: Path) -> PreTrainedConfig:
-    """Checked, before anything is built of it."""
+    """Read and check a configuration before anything is built from it."""
     with loading_errors(f"--llm {name}"):
         if is_meta_folder(path):
             config = meta_config(path)
@@ -169,3 +168,24 @@ def _check_family(name: str, kind: object, *, own_code: bool = False) -> None:
         raise UserError(
             f"--llm {name}: unsupported architecture: {short(kind)}{code}\n  these are: {', '.join(FAMILIES)}"
         )
+
+
+Quantisation = Literal["none", "8bit", "4bit"]
+
+
+def _quantisation_config(
+    name: str, path: Path, quantise: Quantisation, dtype: torch.dtype
+) -> QuantizationConfigMixin | None:
+    if path.suffix == ".gguf" and quantise == "none":
+        return GgufConfig(dequantize=True)  # packed weights compute in float32, at a third of the speed
+    if quantise == "none":
+        return None
+    if path.suffix == ".gguf" or is_meta_folder(path):
+        raise UserError(f"--quantise {quantise}: --llm {name}: only weights in safetensors are quantised on loading")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"--quantise {quantise}: needs bitsandbytes: pip install 'mmadapter[quantise]'")
+    if quantise == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )

@@ -1,4 +1,4 @@
-"""Finds the files of a language model by the name that a user gives."""
+"""Find the files of a language model by its name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from mmadapter.storage.paths import embedded
 
 
 def pretrained_source(path: Path) -> dict[str, str]:
-    """A folder or GGUF file, as transformers' `from_pretrained` takes it."""
+    """A folder or GGUF file as arguments for transformers' `from_pretrained`."""
     if path.suffix == ".gguf":
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     return {"pretrained_model_name_or_path": str(path)}
 
 
 def located(name: str, *, weights: bool = True) -> Path:
-    """The folder or GGUF file that a user's name for a language model means; from a hub also without its weights."""
+    """Find a language model's folder or GGUF file.
+
+    Args:
+        name: see `load_llm`.
+        weights: False needs only configuration and tokenizer, kilobytes from the hub.
+
+    Raises:
+        UserError: nothing there, or no network.
+    """
     if name == SMOLLM2_HUB_ID and (gguf := find_smollm2()) is not None:
         return gguf
     if (path := Path(name).expanduser()).exists():

@@ -1,10 +1,10 @@
-"""LLaMA as Meta gives it away: a folder of consolidated.00.pth ... and params.json, with a tokenizer.model.
+"""Read LLaMA in Meta's form: a folder of consolidated.00.pth ... and params.json, with a tokenizer.model.
 
-Its layers compute what transformers' LLaMA does, with two differences in how the numbers lie:
+It differs from transformers' LLaMA only in the layout of the numbers:
 
-- a head of W_q and W_k has its rotary planes as neighbouring rows (0, 1), (2, 3), ...; transformers has them half a
+- the rotary planes of a head in W_q and W_k are neighbouring rows (0, 1), (2, 3), ...; in transformers they are half a
   head apart, (0, D/2), (1, D/2 + 1), ...;
-- of a large model each file holds a slice of every matrix, for one GPU each.
+- each file of a large model holds a slice of every matrix, one for each GPU.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ _NAMES = {
     "attention_norm": ("input_layernorm", None),
     "ffn_norm": ("post_attention_layernorm", None),
 }
-"""Of each tensor of a layer: transformers' name, and the axis along which the files hold slices (None: copies)."""
+"""transformers' name of each tensor in a layer, and the axis along which files hold slices (None: copies)."""
 
 _LLAMA3_SPECIAL = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
     *("<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>"),
     *("<|eot_id|>", "<|python_tag|>", *(f"<|reserved_special_token_{number}|>" for number in range(2, 247))),
 )
-"""The 256 tokens behind those of LLaMA 3's tokenizer.model, which names none of them."""
+"""The 256 tokens that follow those in LLaMA 3's tokenizer.model, which does not name them."""
 
 
 def is_meta_folder(path: Path) -> bool:
-    """Whether it holds a model in Meta's form."""
+    """Whether a folder holds a model in Meta's form."""
     return (path / "params.json").is_file() and any(path.glob("consolidated.*.pth"))
 
 
 def meta_config(folder: Path) -> LlamaConfig:
-    """The configuration that params.json stands for.
+    """Read the configuration from params.json.
 
     Raises:
-        UserError: a number is missing in it.
+        UserError: a number is missing.
     """
     params: dict[str, Any] = read_json_object(folder / "params.json", MAX_RECORD)
     try:
@@ -62,7 +62,7 @@ def meta_config(folder: Path) -> LlamaConfig:
         # The two thirds of SwiGLU, rounded up: Meta's code, llama/model.py
         hidden = int(float(params.get("ffn_dim_multiplier") or 1) * int(8 * width / 3))
         vocabulary = int(params.get("vocab_size", -1))
-        if vocabulary < 0:  # of LLaMA 1 and 2, whose tokenizer says it
+        if vocabulary < 0:  # LLaMA 1 and 2, where the tokenizer knows it
             vocabulary = len(meta_tokenizer(folder))
         rope = {"rope_type": "default", "rope_theta": float(params.get("rope_theta", 10000.0))}
         if params.get("use_scaled_rope"):
@@ -87,7 +87,7 @@ def meta_config(folder: Path) -> LlamaConfig:
 
 
 def _length(params: dict) -> int:
-    """Positions that it was trained on, which params.json does not say: told by what came with each generation."""
+    """Number of positions it was trained on, inferred from the generation: params.json does not say it."""
     if params.get("use_scaled_rope"):
         return 131072  # LLaMA 3.1
     if float(params.get("rope_theta", 10000.0)) >= 5e5:
@@ -96,7 +96,7 @@ def _length(params: dict) -> int:
 
 
 def meta_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """From tokenizer.model of the folder or, as LLaMA 1 came, of the one above: sentencepiece's or tiktoken's.
+    """Load tokenizer.model, sentencepiece's or tiktoken's, from the folder or, as with LLaMA 1, the one above.
 
     Raises:
         UserError: none there, or not readable.
@@ -116,7 +116,7 @@ def meta_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _is_tiktoken(file: Path) -> bool:
-    """Lines of a token in base64 and its rank; the other form is binary."""
+    """Whether its lines hold a token in base64 and its rank; the other form is binary."""
     with file.open("rb") as lines:
         first = lines.readline(256).split()
     try:
@@ -126,10 +126,10 @@ def _is_tiktoken(file: Path) -> bool:
 
 
 def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attention: str) -> LlamaForCausalLM:
-    """The model with its weights, on the processor; at no time more than one matrix is held twice.
+    """Load the model on the CPU, never holding more than one matrix twice.
 
     Raises:
-        UserError: a file that holds more than tensors, or tensors that do not fit params.json.
+        UserError: a file with more than tensors, or tensors that do not fit params.json.
     """
     files = sorted(folder.glob("consolidated.*.pth"))
     shards = []
@@ -148,7 +148,7 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
     for key in sorted(shards[0].keys() - {"rope.freqs"}):
         name, axis = _name_and_axis(key, folder)
         parts = [shard.pop(key) for shard in shards]
-        if key == "tok_embeddings.weight":  # LLaMA 3 cuts its rows, the others its columns
+        if key == "tok_embeddings.weight":  # LLaMA 3 slices rows, the others columns
             axis = 0 if parts[0].shape[-1] == config.hidden_size else 1
         whole = parts[0] if axis is None or len(parts) == 1 else torch.cat(parts, dim=axis)
         if name not in expected or whole.shape != expected[name]:
@@ -160,7 +160,7 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
     if missing := sorted(expected.keys() - state.keys()):
         raise UserError(f"{folder}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     model.load_state_dict(state, assign=True)
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # a buffer, which no file holds
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # a buffer, not in the files
     return model
 
 

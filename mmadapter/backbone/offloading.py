@@ -1,12 +1,11 @@
-"""A frozen language model whose layers' matrices stay in main memory: for one GPU that they do not fit.
+"""Keep the frozen layers' matrices in main memory, for a GPU that cannot hold them.
 
-Each is copied to the GPU just before it is multiplied and given up after that, so that whoever calls a linear layer
-gets the whole matrix, also outside of its decoder layer's forward (`adapter.attention`, `decoder`). Norms and biases,
-a thousandth, stay on the GPU; accelerate's own hooks take biases away as well, which `adapter.attention` reads.
+Each matrix is copied to the GPU just before it is multiplied and released afterwards, so a linear layer works wherever
+it is called, also outside its decoder layer's forward (`adapter.attention`, `decoder`). Norms and biases, a thousandth
+of the whole, stay on the GPU: `adapter.attention` reads biases, which accelerate's own hooks would take away.
 
-The backward pass multiplies by the same matrices. Those that a forward leaves to it stay on the GPU until then, unless
-it computes the layer once more: `--checkpointing`, of all adapted layers but the last one. The keys' and values'
-matrices of adapted layers stay in any case, for the prompts went through them.
+A matrix that the backward pass needs stays on the GPU until then, unless the pass recomputes its layer
+(`--checkpointing`). The key and value matrices of adapted layers always stay: the prompts went through them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from mmadapter.backbone.language_model import LanguageModel
 
 
 def offload(llm: LanguageModel, device: torch.device) -> None:
-    """Keep the layers' matrices of a language model in main memory, where they are, and all else on `device`."""
+    """Leave the layers' matrices in main memory, and move all else to `device`."""
     away = {module for module in llm.layers.modules() if isinstance(module, nn.Linear)}
     for module in llm.model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -1,13 +1,13 @@
-"""A frozen language model of which every process holds a part: for models that do not fit on one GPU.
+"""Shard the frozen language model over processes, for models that do not fit on one GPU.
 
-PyTorch's FSDP2 (`fully_shard`), for each matrix by itself: it is gathered from all processes just before it is
-multiplied, and given up after that, forward and backward. So whoever calls a linear layer gets the whole matrix, also
-outside of its decoder layer's forward, as where prompts are projected (`adapter.attention`) or keys of tokens nobody
-reads (`decoder`): no other room knows of it. Norms and biases, a thousandth, are whole everywhere, and so is the
-adapter, which every process trains on its share of a batch. The same numbers are multiplied as without: the same bits.
+PyTorch's FSDP2 (`fully_shard`) shards each matrix by itself: it is gathered just before it is multiplied and released
+afterwards, forward and backward. So a linear layer works wherever it is called, also outside its decoder layer's
+forward (`adapter.attention`, `decoder`). Norms and biases, a thousandth of the whole, are replicated, and so is the
+adapter, which each process trains on its share of a batch. The numbers multiplied are the same as without: the same
+bits.
 
-A forward is one of all processes (`processes.in_step`), and none of it may be under `torch.inference_mode`: a
-matrix gathered there cannot be used in training.
+All processes take part in every forward (`processes.in_step`). None may run under `torch.inference_mode`: a matrix
+gathered there cannot be used in training.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from mmadapter.errors import UserError
 
 
 def shard(llm: LanguageModel, device: torch.device) -> None:
-    """Keep this process' part of a language model's matrices, on `device`, and nothing of the others'.
+    """Keep only this process' part of a language model's matrices, on `device`.
 
     Args:
-        llm: whole, anywhere: on a processor, where one GPU has no room for it.
+        llm: the whole model, on any device.
 
     Raises:
         UserError: as `check_processes`.
@@ -50,16 +50,17 @@ def shard(llm: LanguageModel, device: torch.device) -> None:
     if tied:
         register_fsdp_forward_method(words, _AS_HEAD)
     model.to(device)  # norms, biases and tables
-    model._is_fsdp_managed_module = True  # for its `generate`: goes on until every process has ended
+    model._is_fsdp_managed_module = True  # `generate` then goes on until every process has ended
 
 
 def check_processes(sharded: bool) -> None:
-    """
+    """Check that the processes can do what they are asked.
+
     Args:
-        sharded: whether they are to share a language model.
+        sharded: whether they share a language model.
 
     Raises:
-        UserError: there is one process alone to share it, or accelerate is told to shard.
+        UserError: a single process would share it, or accelerate is set up to shard.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false") == "true":
         raise UserError(
@@ -76,12 +77,12 @@ _AS_HEAD = "as_head"
 
 
 class _TiedHead(nn.Module):
-    """An output head whose matrix is that of the words, and is gathered there."""
+    """An output head that shares the word embedding's matrix, gathered there."""
 
     def __init__(self, words: nn.Module) -> None:
         super().__init__()
         setattr(words, _AS_HEAD, MethodType(_logits, words))
-        self._words = (words,)  # no module of this one: counted where it is
+        self._words = (words,)  # in a tuple: not a submodule, so not counted twice
 
     def forward(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
         return getattr(self._words[0], _AS_HEAD)(hidden)

