@@ -1,4 +1,4 @@
-"""A tower that is known but not loaded."""
+"""What is known about an image tower before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from mmadapter.errors import UserError
 from mmadapter.storage.untrusted import short
 
 MAX_SIDE = 4096
-"""Pixels of an image as a tower takes it; 224 to 512 are usual."""
+"""Largest side of a tower's input, in pixels; 224 to 512 are usual."""
 MAX_TOWER_LAYERS = 1024
-"""Of a tower; the largest have 56."""
+"""Most layers that are built; the largest towers have 56."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """A tower that is known but not loaded."""
+    """A tower whose weights are not loaded."""
 
     skeleton: nn.Module
     """Its structure on the meta device."""
     image_size: tuple[int, int]
-    """Height and width that it takes."""
+    """Height and width of its input."""
     preprocess: Callable[[Image.Image], Tensor]
     description: Mapping[str, Any]
-    """All that decides its features besides the weights: JSON, without names."""
+    """Everything but the weights that decides its features, as JSON without names."""
     weights: tuple[Path, ...]
     load: Callable[[], nn.Module]
-    """The tower with its weights, float32 on the CPU."""
+    """Load the tower with its weights, float32 on the CPU."""
     features: Callable[[nn.Module, Tensor], list[Tensor]]
-    """The global features I_1 .. I_M of images, read from the tower or its skeleton."""
+    """Compute the global features I_1 .. I_M with the tower or its skeleton."""
 
 
 def check_size(where: str, image_size: object, layers: object) -> None:
-    """What a configuration claims, before anything is built of it; both may be lists."""
+    """Check the sizes that a configuration claims, before anything is built. Both may be lists."""
     sides, depths = (value if isinstance(value, (list, tuple)) else [value] for value in (image_size, layers))
     if not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
         raise UserError(f"{where}: takes images of {short(image_size)}: a side has 1 to {MAX_SIDE:,} pixels")
@@ -51,16 +51,16 @@ def check_size(where: str, image_size: object, layers: object) -> None:
 
 
 def probe(image_size: tuple[int, int]) -> Float[Tensor, "1 3 H W"]:
-    """An image without values, to run a skeleton on."""
+    """An image without values, for a skeleton."""
     return torch.empty(1, 3, *image_size, device="meta")
 
 
 @contextlib.contextmanager
 def quiet_logger(logger: str | None) -> Iterator[None]:
-    """Without a library's warnings of what is meant: open_clip's (root logger) that a model without weights is
-    random, transformers' that an image tower has no use for the weights of a text tower.
+    """Silence a library's expected warnings.
 
-    The handler keeps `logging.warning` from configuring the user's logging.
+    open_clip (root logger) warns that a model without weights is random, transformers that an image tower has no use
+    for a text tower's weights. The handler keeps `logging.warning` from configuring the user's logging.
     """
     quiet, handler = logging.getLogger(logger), logging.NullHandler()
     level = quiet.level

@@ -1,4 +1,4 @@
-"""Encoded images, as they exist in the world, to RGB."""
+"""Decode images from anywhere to RGB."""
 
 import io
 from typing import Protocol, runtime_checkable
@@ -9,13 +9,13 @@ from PIL import Image, ImageOps
 from mmadapter.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""What is decoded; Pillow's other readers are old, rare, or start other programs."""
+"""The formats that are decoded; Pillow's other readers are old, rare, or start other programs."""
 
 MAX_PIXELS = 1 << 24
-"""16.8 megapixels, 64 MiB as RGBA: more is refused from the header, before a pixel is decoded. ScienceQA's largest
-picture has 0.5; at this size none takes a second."""
+"""16.8 megapixels, 64 MiB as RGBA. Larger images are refused by their header. ScienceQA's largest has 0.5; at this size
+none takes a second."""
 MAX_ASPECT = 64
-"""Longer side to shorter one, 10 in ScienceQA: resized to its shorter side, a line of pixels would fill the memory."""
+"""Largest ratio of the sides, 10 in ScienceQA: a line of pixels resized to its shorter side would fill the memory."""
 
 
 @runtime_checkable
@@ -35,14 +35,14 @@ class EncodedImage(Protocol):
 
 
 def decode_rgb(data: bytes, where: str) -> Image.Image:
-    """An encoded image as RGB: upright, 8 bits a channel, transparency composited on white.
+    """Decode an image to RGB: upright, 8 bits a channel, transparency on white, an animation's first frame.
 
-    Pillow's own `convert("RGB")` drops the alpha channel, and what was transparent often turns black; and it
-    clips 16-bit greyscale to white. Of an animation the first frame is taken.
+    Pillow's own `convert("RGB")` drops the alpha channel, which often turns transparent parts black, and clips 16-bit
+    greyscale to white.
 
     Args:
         data: a PNG, JPEG, WebP, GIF or BMP file.
-        where: what a message calls it.
+        where: its name in messages.
 
     Raises:
         UserError: truncated, corrupt, of another format, larger than `MAX_PIXELS` or narrower than `MAX_ASPECT`.

@@ -21,23 +21,23 @@ OPEN_CLIP_WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-"""In order of preference, as open_clip itself names and prefers them in a folder."""
+"""Weights files in a folder, in open_clip's own order of preference."""
 
 OPEN_CLIP_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""On the hub the other names may be those of the same repository's transformers form."""
+"""Weights files on the hub, where the other names may belong to the repository's transformers form."""
 
 PREPROCESS_KEYS = ("size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
-"""What decides open_clip's preprocessing."""
+"""The settings that decide open_clip's preprocessing."""
 
 
 def registry_tower(model: str, tag: str, scales: int) -> Blueprint:
-    """A model that open_clip describes itself, with one of its published sets of weights."""
+    """A model of open_clip's registry, with one of its published sets of weights."""
     open_clip = import_open_clip()
     published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     if not published:
         tags = ", ".join(f"{model}/{known}" for known in open_clip.list_pretrained_tags_by_model(model))
         raise UserError(f"{f'{model}/{tag}'.strip('/')}: which weights? open_clip knows: {tags or 'none'}")
-    # open_clip only warns of this one, and the features are then silently wrong (its issues #771, #915, #970)
+    # open_clip only warns, and the features are silently wrong (its issues #771, #915, #970)
     if published.get("quick_gelu", False) != bool(open_clip.get_model_config(model).get("quick_gelu")):
         other = model.removesuffix("-quickgelu") if model.endswith("-quickgelu") else f"{model}-quickgelu"
         raise UserError(

@@ -1,15 +1,13 @@
 """The global features I_1 .. I_M of an image (section 3.3: "multi-scale global features").
 
-"We ensemble features from different layers of ViT" (the authors, their issue #69). Which ones depends on what
-a tower is:
+"We ensemble features from different layers of ViT" (the authors, their issue #69). Which ones depends on the tower:
 
 - a transformer with a class token: the class token after M evenly spaced blocks, the last one included;
-- a transformer without (SigLIP): the mean of the patch tokens after the same blocks;
-- a convolutional or pyramidal tower: the mean of the feature map after each of the last M - 1 stages, and the
-  tower's own final image feature. With one scale more than all of them, the last one is the means of the last map's
-  quarters: where something is, which a mean over the whole map does not say.
+- a transformer without one (SigLIP): the mean of the patch tokens after the same blocks;
+- a convolutional or pyramidal tower: the mean of the feature map after each of the last M - 1 stages, and the tower's
+  final image feature. One scale more adds the means of the last map's quarters, which tell where something is.
 
-Blocks are read raw, before any closing norm: the projection normalises. Axes: B batch, F a feature's size.
+Blocks are read before any closing norm: the projection normalises. Axes: B batch, F a feature's size.
 """
 
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from mmadapter.errors import UserError
 
 
 def evenly_spaced(blocks: int, scales: int) -> list[int]:
-    """Indices of `scales` of `blocks` blocks at equal distances, the last one included.
+    """Pick `scales` of `blocks` blocks at equal distances, the last one included.
 
     ViT-L/14 has 24: four scales are after the 6th, 12th, 18th and 24th.
 
@@ -39,8 +37,8 @@ class OpenClipScales:
     """Features of an open_clip image tower (`model.visual`).
 
     Args:
-        visual: the tower, on any device: its structure alone is looked at.
-        probe: one image as the tower takes it, on the tower's device.
+        visual: the tower, on any device; only its structure is used.
+        probe: an input image on the tower's device.
         scales: M.
 
     Raises:
@@ -66,7 +64,7 @@ class OpenClipScales:
         self.quarters = self.stages and scales > len(shapes) + 1
 
     def __call__(self, visual: nn.Module, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _"]]:
-        """I_1 .. I_M, from the shallowest to the deepest."""
+        """Compute I_1 .. I_M, the shallowest first."""
         if self.class_token:
             tokens = visual.forward_intermediates(
                 images,
@@ -75,7 +73,7 @@ class OpenClipScales:
                 output_fmt="NLC",
                 output_extra_tokens=True,
             )
-            # timm may put register tokens after the class token: it is always the first
+            # timm may add register tokens after the class token
             return [prefix[:, 0] for prefix in tokens["image_intermediates_prefix"]]
         if not self.stages:
             maps = visual.forward_intermediates(images, indices=self.indices, intermediates_only=True)
@@ -101,7 +99,7 @@ class ClipVisionScales:
         self.indices = evenly_spaced(blocks, scales)
 
     def __call__(self, vision: nn.Module, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _"]]:
-        """I_1 .. I_M, from the shallowest to the deepest."""
+        """Compute I_1 .. I_M, the shallowest first."""
         states = vision(images, output_hidden_states=True).hidden_states
         return [states[index + 1][:, 0] for index in self.indices]  # states[0] is the blocks' input
 

@@ -1,20 +1,19 @@
 """The feature store: each image is encoded once ever, by content.
 
-Under the store's folder lies one folder a tower, named by its fingerprint, its dtype and the rows of a batch; in it
-lie shards, `tensors` files with
+Each tower has a folder in the store, named by its fingerprint, precision and batch size. Its shards are `tensors`
+files:
 
     keys      uint8   [n, 32]  sha256 of the encoded images' bytes
     features  float32 [n, F]
 
-Runs share a store: the first that meets a new image encodes, the others wait and find its features. A call writes
-one shard, again and again as it grows, so a killed extraction keeps what it had. An image's features are its own to
-the last bit: every batch has the same number of rows, with blank images in the last one, because a matrix product
-rounds by its shape and not by what its other rows hold. So it makes no difference what was stored before, which
-images come with it, in which order, and where an extraction was killed. Features are kept in float32, although half
-precision would do for training: raw class tokens cannot overflow, and the whole of ScienceQA (10,332 images) at
-four scales of ViT-L/14 is 170 MB.
+Runs share a store: the first that meets a new image encodes it, the others wait and find its features. A call writes
+one shard, again and again as it grows, so that a killed call keeps what it had.
 
-Axes: N images as given (repetitions included), F features.
+An image's features do not depend on its batch: every batch has the same number of rows, filled up with blank images,
+because a matrix product rounds by its shape and not by its other rows. So order, company and interruptions change no
+bit. The whole of ScienceQA (10,332 images) at four scales of ViT-L/14 takes 170 MB in float32.
+
+Axes: N images as given, repetitions included; F features.
 """
 
 import contextlib
@@ -42,16 +41,16 @@ from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.towers import ImageTower
 
 CPU_BATCH = 8
-"""Images encoded at a time: on a processor more of them only leave its cache (EfficientNet-Lite0: 33 ms an image by 4,
-48 by 8, 105 by 32; the tiny CLIP: 3.0, 2.5, 2.1)."""
+"""Images in a batch on a CPU; larger batches leave its cache (EfficientNet-Lite0: 33 ms an image in batches of 4, 48 of
+8, 105 of 32; the tiny CLIP: 3.0, 2.5, 2.1)."""
 
 GPU_BATCH = 32
 
 AHEAD = 64
-"""Images decoded before they are needed: they are large."""
+"""Most images decoded ahead."""
 
 KEY_BYTES = 32
-"""Of a sha256."""
+"""Length of a sha256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +58,26 @@ class BrokenImage:
     """An image without features."""
 
     index: int
-    """Its place among the images given."""
+    """Place among the images given."""
     reason: str
-    """Names the file."""
+    """The reason, with the file's name."""
 
 
 class ImageFeatures(NamedTuple):
-    """What `FeatureStore.features` returns."""
+    """Result of `FeatureStore.features`."""
 
     values: Float[Tensor, "N F"]
     """float32, on the CPU; the row of a broken image is NaN."""
     broken: list[BrokenImage]
-    """In the order given; empty unless errors were to be skipped."""
+    """In the order given; empty unless errors are skipped."""
 
 
 class _Prepared(NamedTuple):
-    """An image on its way: undecodable has a key and an error, unreadable only an error."""
+    """A read and decoded image. An undecodable one has a key and an error, an unreadable one only an error."""
 
     key: bytes | None
     pixels: Float[Tensor, "3 H W"] | None
-    """None as well if its content is stored or was met before."""
+    """None also if its content is stored or was met before."""
     error: UserError | None
 
 
@@ -86,8 +85,8 @@ class FeatureStore:
     """The stored features of one tower.
 
     Args:
-        folder: of the stores of all towers; usually `cache_dir() / "features"`.
-        tower: encodes what the store has not; its weights are not read while there is nothing to encode.
+        folder: with the stores of all towers; usually `cache_dir() / "features"`.
+        tower: encodes new images; its weights are loaded only if there are some.
 
     Raises:
         UserError: a shard cannot be read.
@@ -103,7 +102,7 @@ class FeatureStore:
         self._read()
 
     def __len__(self) -> int:
-        """How many distinct images it knows."""
+        """Number of distinct images in the store."""
         return len(self._rows)
 
     def features(
@@ -113,14 +112,14 @@ class FeatureStore:
         progress: Callable[[int, str], None] = lambda done, note: None,
         on_error: Literal["stop", "skip"] = "stop",
     ) -> ImageFeatures:
-        """The features of images, in the order given; those that are new are encoded and stored.
+        """Return the features of images, in the order given. New images are encoded and stored.
 
-        Every image is read and hashed every time: a file that changed is a new image.
+        Every image is read and hashed each time: a changed file is a new image.
 
         Args:
-            images: where their bytes are; the same content may occur several times.
-            progress: called with the number of images done, and what is being waited for if anything is.
-            on_error: about an image that cannot be read or decoded: stop, or go on with the others.
+            images: sources of the bytes; contents may repeat.
+            progress: called with the number of images done, and with the process that is waited for, if any.
+            on_error: stop at an image that cannot be read or decoded, or go on with the others.
 
         Raises:
             UserError: such an image, if `on_error` is stop; the store cannot be written.
@@ -155,7 +154,7 @@ class FeatureStore:
         )
 
     def _read(self) -> None:
-        """Take up the shards that are new or have grown."""
+        """Read the shards that are new or have grown."""
         for path in sorted(self.folder.glob("*.safetensors")):
             written = path.stat().st_mtime_ns
             if self._shards.get(path) != written:
@@ -163,7 +162,7 @@ class FeatureStore:
                 self._shards[path] = written
 
     def _preparation(self) -> Callable[[EncodedImage], _Prepared]:
-        """A function, for many threads, that reads an image and decodes it if its content is new."""
+        """Return a thread-safe function that reads an image, and decodes it if its content is new."""
         lock, seen = threading.Lock(), set(self._rows)
 
         def prepare(image: EncodedImage) -> _Prepared:
@@ -185,12 +184,12 @@ class FeatureStore:
 
 
 class _Shard:
-    """What one call encodes: from its first new image to its end no other run encodes for this tower."""
+    """The shard of one call. From its first new image on, no other run encodes for this tower."""
 
     def __init__(self, store: FeatureStore, most: int) -> None:
         """
         Args:
-            most: images that may be encoded.
+            most: largest number of images to encode.
         """
         self._store = store
         self._bytes = most * (KEY_BYTES + sum(store.tower.feature_sizes) * torch.float32.itemsize)
@@ -209,10 +208,10 @@ class _Shard:
             self._write()
 
     def encode(self, batch: Sequence[tuple[bytes, Tensor]], waiting: Callable[[str], None]) -> None:
-        """Add at most `batch` images to the store's rows.
+        """Encode a batch of new images.
 
         Args:
-            waiting: told whom it waits for.
+            waiting: called with the process that is waited for.
         """
         store, tower = self._store, self._store.tower
         if not self._is_alone:
@@ -221,8 +220,8 @@ class _Shard:
             check_room(store.folder, self._bytes, "the image features")
             store._read()
             for part in store.folder.glob("*.part"):
-                part.unlink()  # of a killed process: nobody writes now
-        new = {key: pixels for key, pixels in batch if key not in store._rows}  # another run may have had them
+                part.unlink()  # left by a killed process
+        new = {key: pixels for key, pixels in batch if key not in store._rows}  # another run may have encoded some
         if new:
             pixels = torch.stack(list(new.values()))
             blank = pixels.new_zeros(store.batch - len(pixels), *pixels.shape[1:])
@@ -257,7 +256,7 @@ def _read_shard(path: Path, size: int) -> dict[bytes, Float[Tensor, " F"]]:
 
 
 def _threaded(function: Callable[[EncodedImage], _Prepared], images: Sequence[EncodedImage]) -> Generator[_Prepared]:
-    """`map` in threads and in order."""
+    """Map in threads, in order."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     ahead: deque[Future[_Prepared]] = deque()
     try:

@@ -1,9 +1,8 @@
-"""Frozen image towers: any CLIP of open_clip or transformers, its image half only.
+"""Frozen image towers: the image half of any CLIP of open_clip or transformers.
 
-A name is resolved to a configuration and a weights file; the tower's structure is built without weights (on
-torch's meta device), which gives its feature sizes and refuses impossible scales in a fraction of a second;
-the weights are hashed, and read only when the first image is encoded: a run that finds every feature in the
-store never builds the tower.
+A name is resolved to a configuration and a weights file. The tower's structure is built without weights, on torch's
+meta device: that gives its feature sizes and rejects impossible scales in a fraction of a second. The weights are
+hashed at once and loaded when the first image is encoded: a run that finds every feature in the store never loads them.
 """
 
 from __future__ import annotations
@@ -33,22 +32,21 @@ from mmadapter.vision.open_clip_towers import (
 from mmadapter.vision.transformers_towers import transformers_tower
 
 FEATURES_VERSION = 1
-"""Part of every fingerprint: raise it when the same tower would give other features."""
+"""Part of every fingerprint; raise it when a change of code changes the features."""
 
 
 class ImageTower:
     """A frozen image tower and the scales at which it is read. `load_tower` makes one.
 
     Attributes:
-        name: what it was asked for by.
+        name: the user's name for it.
         scales: M, the number of global features.
         image_size: height and width of the images it takes.
         feature_sizes: C_1 .. C_M; their sum is F.
-        fingerprint: sha256 (hex) of configuration, preprocessing, scales and the bytes of the weights files:
-            the same wherever the tower comes from. The price of knowing it without reading the weights into a
-            model is that the same weights in another container (.bin and .safetensors) count as another tower.
-        preprocess: a PIL image (RGB) to `Float[Tensor, "3 H W"]`, the tower's own way.
-        dtype: of the computation; features are float32 in any case.
+        fingerprint: sha256 (hex) of configuration, preprocessing, scales and the bytes of the weights files. The same
+            weights in another container (.bin, .safetensors) count as another tower.
+        preprocess: from a PIL image (RGB) to `Float[Tensor, "3 H W"]`.
+        dtype: precision of the computation; features are always float32.
     """
 
     def __init__(self, name: str, blueprint: Blueprint, scales: int, device: torch.device, dtype: torch.dtype):
@@ -66,18 +64,18 @@ class ImageTower:
 
     @cached_property
     def model(self) -> nn.Module:
-        """The tower itself, frozen, on its device: loaded when it is first needed.
+        """The frozen tower on its device, loaded when it is first needed.
 
         Raises:
             UserError: the weights do not fit the configuration.
         """
         model = self._blueprint.load().eval().requires_grad_(False)
-        # convolutions are 1.3 to 2 times faster on a CPU with the channels last
+        # makes convolutions on a CPU 1.3 to 2 times faster
         return model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """The global features I_1 .. I_M of preprocessed images, raw and concatenated, in float32."""
+        """Encode preprocessed images to their global features I_1 .. I_M, raw and concatenated, in float32."""
         images = images.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
         features = self._blueprint.features(self.model, images)
         return torch.cat(features, dim=-1).float()
@@ -90,7 +88,7 @@ def load_tower(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> ImageTower:
-    """The image tower of a CLIP; its text tower is not kept.
+    """Load the image tower of a CLIP.
 
     Args:
         name: one of
@@ -101,8 +99,7 @@ def load_tower(
             - `ORG/REPO`, transformers' form on the hub;
             - `MODEL/TAG` of `open_clip.list_pretrained()`, such as `ViT-L-14-quickgelu/openai`.
         scales: M; see `mmadapter.vision.scales`.
-        device: where it computes.
-        dtype: in what.
+        device, dtype: of the computation.
 
     Raises:
         UserError: no such tower, no weights, no network, fewer than `scales` scales, or a configuration that

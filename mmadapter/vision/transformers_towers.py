@@ -25,7 +25,7 @@ CLIP_VISION_KEYS = (
     "num_hidden_layers",
     "patch_size",
 )
-"""What decides the features of transformers' CLIP; the rest of its config is names and versions."""
+"""The settings that decide the features of transformers' CLIP; the rest are names and versions."""
 
 
 def transformers_tower(folder: Path, scales: int) -> Blueprint:
