@@ -1,4 +1,4 @@
-"""From a data set's name, and folders if it lies in some, to typed problems."""
+"""The one door to every data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmadapter.storage.paths import cache_dir
 DATASETS = ("demo", "scienceqa", "demo-instructions", "alpaca")
 
 DEMO_FOLDER = "demo-seed0-v2"
-"""In the cache folder; the version counts changes of the generator."""
+"""Folder in the cache; the version counts changes of the generator."""
 
 
 def load_dataset(
@@ -28,7 +28,7 @@ def load_dataset(
     *,
     on_error: OnError = "stop",
 ) -> Dataset:
-    """The typed problems of a data set and its splits; pictures stay where they are until they are asked for.
+    """Load the typed problems of a data set and its splits. Pictures are read when they are needed.
 
     Args:
         name: "scienceqa", or "demo": ScienceQA in miniature, generated once into the cache folder; "alpaca", or
@@ -61,7 +61,7 @@ def load_dataset(
 def _instructions(
     name: str, data_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None, on_error: OnError
 ) -> Dataset:
-    """Those generated in memory, or a file in Alpaca's format."""
+    """Instructions, generated in memory or from a file in Alpaca's format."""
     places = [data_dir] if isinstance(data_dir, (str, os.PathLike)) else list(data_dir or ())
     if name == "demo-instructions":
         if places:
@@ -92,7 +92,7 @@ def _read_folder(folder: Path, on_error: OnError) -> Dataset:
 
 
 def _joined(name: str, folders: list[Path], parts: list[Dataset], on_error: OnError) -> Dataset:
-    """One data set of several; a pid that two folders put into different splits is broken."""
+    """Join several folders; a pid that two of them put into different splits is broken."""
     broken = BrokenProblems(on_error)
     problems: dict[str, Problem] = {}
     origin: dict[str, Path] = {}
@@ -125,7 +125,7 @@ def _hub_folder() -> Path:
 
 
 def _demo_folder() -> Path:
-    """The generated demo, written on first use; one that is there is never touched: others may be reading it."""
+    """The generated demo, written on first use and never touched afterwards: others may be reading it."""
     folder = cache_dir() / DEMO_FOLDER
     if not folder.exists():
         from mmadapter.demo import write_demo

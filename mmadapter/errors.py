@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal acts upon (escape sequences), what turns the direction of a line round, and what no file and no
-terminal can hold (halves of surrogate pairs)."""
+"""Characters that a terminal obeys, that reverse a line's direction, or that no file can hold (halves of surrogate
+pairs)."""
 
 
 class UserError(Exception):
-    """Something the user gave is wrong: the text says what, where (file, pid, field) and what to do.
+    """A mistake in the user's input. The text says what is wrong, where (file, pid, field) and what to do.
 
     Commands print it on one or two lines and exit with 2; anything else is our bug and keeps its traceback. Names
     of files, pids and settings in it are anybody's: it is `printable`, line by line.
@@ -21,7 +21,7 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """Without characters that a terminal obeys: white space becomes a space, the others show as `\\x1b`."""
+    """Make a text safe for a terminal: white space becomes a space, control characters show as `\x1b`."""
     return _OBEYED.sub(lambda found: " " if found[0].isspace() else _escaped(found[0]), text)
 
 

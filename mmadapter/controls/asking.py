@@ -1,7 +1,6 @@
-"""A model asked again under other conditions: another image or none, the options in another order.
+"""Ask a model again under other conditions.
 
-A condition is a data set: the same questions with something changed in them. Nothing of the model knows about it,
-and a white picture goes through the image tower and its store like any other.
+A condition is an ordinary data set: the same questions with one thing changed (`interventions`).
 """
 
 from __future__ import annotations
@@ -30,21 +29,20 @@ def control_answers(
     store_activations: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """What a model answers under every condition.
+    """Ask a model under every condition.
 
-    The questions with an image are asked four times, with the true image, too: all four in the same batches, so
-    that rounding, which depends on a batch, changes no answer. Every question is asked once for each further
-    rotation of its options.
+    Questions with an image are asked four times, also with the true image, in the same batches each time: rounding
+    depends on the batch. Every question is asked once for each further rotation of its options.
 
     Args:
         answers: the model's predictions of `data` as it stands, with the same scoring: rotation 0.
-        seed: of the shuffled images.
-        folder: where the answers under each condition are kept: an interrupted call goes on after the last batch.
-        store_activations: as of `predict`, for the conditions of the image: their questions read the same.
+        seed: seed of the shuffled images.
+        folder: keeps the answers under each condition, so that an interrupted call goes on.
+        store_activations: as in `predict`; used for the image conditions, whose words are the same.
 
     Returns:
-        A row an answer: `condition` (one of `controls.CONDITIONS`, or `rotation N`), `pid`, `prediction` and
-        `probabilities`, both in terms of the question's own order of options.
+        One row an answer: `condition` (one of `CONDITIONS`, or `rotation N`), `pid`, `prediction` and `probabilities`,
+        both in the question's own order of options.
 
     Raises:
         UserError: a broken image, or so many questions with the same image that they cannot get another.
@@ -62,7 +60,7 @@ def control_answers(
 
 
 def _image_conditions(data: Dataset, form: InputFormat, seed: int) -> dict[str, Dataset]:
-    """The questions with an image, under each of `controls.CONDITIONS`; nothing if there are none."""
+    """The questions with an image under each of `CONDITIONS`; empty if there are none."""
     images = {p.pid: image for p in data if (image := image_of(p, form.choice_images)) is not None}
     if not images:
         return {}

@@ -1,4 +1,8 @@
-"""Questions with something changed in them: another image or none, the options in another order."""
+"""Change one thing in the questions: another image or none, another order of the options.
+
+A changed question is an ordinary one: the model does not know about it, and a white picture goes through the image
+tower and its store like any other.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,13 @@ from mmadapter.scienceqa.problems import Dataset, ImageSource, Problem
 
 @dataclass(frozen=True, slots=True)
 class White:
-    """A picture of nothing."""
+    """A white picture."""
 
     where: str = "the blank image"
     size: int = 224
 
     def read(self) -> bytes:
-        """A white PNG, the same bytes every time."""
+        """Return a white PNG, the same bytes every time."""
         from PIL import Image
 
         buffer = io.BytesIO()
@@ -33,13 +37,13 @@ class White:
 
 
 def with_images(data: Dataset, image: Callable[[Problem], ImageSource | None]) -> Dataset:
-    """The problems with the picture that `image` gives each of them, and none beside it."""
+    """Replace each problem's picture by what `image` returns, and drop pictures of options."""
     problems = {p.pid: replace(p, image=image(p), choice_images=()) for p in data}
     return replace(data, problems=problems)
 
 
 def rotated(data: Dataset, turn: int) -> Dataset:
-    """The problems with more than `turn` options, the first `turn` of which moved to the end."""
+    """Move the first `turn` options to the end, in problems with more options than that."""
     turned = data.only({p.pid for p in data if len(p.choices) > turn})
     problems = {
         p.pid: replace(p, choices=p.choices[turn:] + p.choices[:turn], answer=(p.answer - turn) % len(p.choices))
@@ -49,7 +53,7 @@ def rotated(data: Dataset, turn: int) -> Dataset:
 
 
 def turned_back(answers: pd.DataFrame, turned: Dataset, turn: int) -> pd.DataFrame:
-    """Predictions of rotated questions, in terms of their original order."""
+    """Express predictions of rotated questions in their original order."""
     n_choices = np.array([len(turned.problems[pid].choices) for pid in answers["pid"]])
     return answers.assign(
         prediction=(answers["prediction"] + turn) % n_choices,
@@ -58,7 +62,7 @@ def turned_back(answers: pd.DataFrame, turned: Dataset, turn: int) -> pd.DataFra
 
 
 def shuffled(images: dict[str, ImageSource], seed: int) -> dict[str, ImageSource]:
-    """Every question's image given to another one, whose own picture is another, by its content.
+    """Give each question another question's picture, one with another content.
 
     Raises:
         UserError: an image cannot be read; more than half of the questions have the same picture.
@@ -69,10 +73,10 @@ def shuffled(images: dict[str, ImageSource], seed: int) -> dict[str, ImageSource
 
 
 def derangement(contents: Sequence[Hashable], seed: int) -> list[int]:
-    """A random permutation that gives nobody an equal of his own.
+    """Draw a random permutation that maps no item to one equal to it.
 
-    Equal items stand together in an order that is random otherwise, and each takes from as many places further as
-    the largest group has members: out of its own group, but not around the circle into it.
+    Equal items form groups on a circle in random order. Each item takes from as many places further as the largest
+    group has members: that leaves its own group and does not come around to it.
 
     Raises:
         UserError: more than half of the items are equal.

@@ -1,7 +1,7 @@
-"""What enters the first adapted layer, of every question: computed once and kept on disk.
+"""Store the input of the first adapted layer for every question on disk.
 
-Below that layer nothing trains, so these hidden states are the same in every epoch and for every seed and variant.
-With L of N layers adapted, an epoch then costs L forwards and L backwards instead of N and L, and answers L forwards.
+Below that layer nothing trains, so these hidden states are the same in every epoch, for every seed and variant. With L
+of N layers adapted, an epoch then costs L forwards and L backwards instead of N and L, and answers L forwards.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from mmadapter.storage.progress import progress_bar
 
 
 class Activations:
-    """Hidden states of questions, mapped from a file: one row a token, in the model's own precision."""
+    """Hidden states of questions, mapped from a file: one row a token, in the model's precision."""
 
     def __init__(self, values: Float[Tensor, "N C"], lengths: Mapping[str, int]) -> None:
         """
         Args:
-            lengths: rows of each question, by its id, in the order in which they lie in `values`.
+            lengths: number of rows of each question by its id, in the order of `values`.
         """
         ends = accumulate(lengths.values())
         self._values = values
         self._rows = {pid: slice(end - length, end) for (pid, length), end in zip(lengths.items(), ends, strict=True)}
 
     def of(self, batch: Sequence[Encoded]) -> Float[Tensor, "B T C"]:
-        """Of a batch, padded with zeros on the right."""
+        """The states of a batch, padded with zeros on the right."""
         return pad_sequence([self.of_one(question.pid) for question in batch], batch_first=True)
 
     def of_one(self, pid: str) -> Float[Tensor, "T C"]:
-        """Of one question."""
+        """The states of one question."""
         return self._values[self._rows[pid]]
 
 
 def stored_activations(model: MultimodalAdapter, rows: Mapping[str, Row], *, quiet: bool = False) -> Activations:
-    """Read what `activations/` of the cache holds, or compute and write it first.
+    """Read the activations from the cache, or compute and write them first.
 
     The file is named by the frozen weights below the first adapted layer, their precision and the questions' tokens.
 
     Args:
-        rows: what is read of each question, by its id (`scoring.trained_row`, `scoring.scored_row`).
+        rows: layout of each question by its id (`rows.trained_row`, `rows.scored_row`).
 
     Raises:
         UserError: every layer is adapted, or the disk has too little room.
@@ -94,7 +94,7 @@ def _mapped(path: Path, size: tuple[int, int], dtype: torch.dtype, *, shared: bo
 
 
 def _key(model: MultimodalAdapter, rows: Mapping[str, Row]) -> str:
-    """Hash of all that decides the values."""
+    """Hash everything that decides the values."""
     decoder = model.llm.model.get_decoder()
     digest = hashlib.sha256(f"{model.llm.fingerprint} {model.first_adapted} {model.llm.model.dtype}".encode())
     for module in (decoder.get_input_embeddings(), *decoder.layers[: model.first_adapted]):

@@ -1,12 +1,12 @@
 """Several adapters on one frozen language model, by name, and within one batch.
 
-    adapters = Adapters.from_pretrained({"science": "runs/science/multimodal", "chat": "ORG/NAME"})
+    adapters = AdapterSet.from_pretrained({"science": "runs/science/multimodal", "chat": "ORG/NAME"})
     adapters["chat"]                                         # one alone: an ordinary model
     adaption = adapters.adaption(["chat", "science", "chat"], {"science": (features, has_image)})
     with adapters.prompted(adaption):                        # or adapters.logits(adaption, ...)
         generate(adapters.llm, prompts, 64)
 
-They may differ in K, L, gates and images: each row is computed as its adapter alone would compute it.
+They may differ in K, L, gates and images. Each row gets the numbers that its adapter alone would give.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter, PromptedModel
 
 MixedAdaption = dict[str, tuple[Int[Tensor, " _"], Adaption]]
-"""By adapter: its rows of the batch, ascending, and what it gives to them."""
+"""By adapter: its rows of the batch, ascending, and its output for them."""
 
 
 class AdapterSet(PromptedModel):
-    """Models by name that share one `LanguageModel`."""
+    """Models by name on one shared `LanguageModel`."""
 
     def __init__(self, models: Mapping[str, MultimodalAdapter]) -> None:
         """
@@ -44,10 +44,10 @@ class AdapterSet(PromptedModel):
 
     @classmethod
     def from_pretrained(cls, folders: Mapping[str, str | Path], *, llm: LanguageModel | None = None) -> AdapterSet:
-        """Load adapters by name, each from what `MultimodalAdapter.from_pretrained` takes, on one language model.
+        """Load adapters by name on one language model, each as `MultimodalAdapter.from_pretrained` does.
 
         Args:
-            llm: None for the one that the first of them names.
+            llm: the language model; None loads the one that the first adapter names.
 
         Raises:
             UserError: one cannot be loaded, or was trained on another language model.
@@ -69,7 +69,7 @@ class AdapterSet(PromptedModel):
 
     @property
     def first_adapted(self) -> int:
-        """The lowest layer in which any of them has prompts."""
+        """The lowest layer in which any adapter has prompts."""
         return min(model.first_adapted for model in self.models.values())
 
     def adaption(
@@ -77,11 +77,11 @@ class AdapterSet(PromptedModel):
         names: Sequence[str],
         images: Mapping[str, tuple[Float[Tensor, "_ _"], Bool[Tensor, " _"]]] | None = None,
     ) -> MixedAdaption:
-        """What the named adapters give to a batch.
+        """Compute the named adapters' output for a batch.
 
         Args:
-            names: of each row's adapter.
-            images: by adapter, of its own rows in their order: raw features, and which of them have an image.
+            names: the adapter of each row.
+            images: by adapter, for its own rows in order: raw features, and which rows have an image.
         """
         images = images or {}
         for name in images.keys() - set(names):
@@ -97,7 +97,7 @@ class AdapterSet(PromptedModel):
         return mixed
 
     def project(self, adaption: MixedAdaption) -> list[RowPrompts]:
-        """Keys and values of each adapter's prompts, None in layers below its own."""
+        """Project each adapter's prompts to keys and values, None in layers below its own."""
         depth = len(self.llm.layers) - self.first_adapted
         by_adapter = [self[name].project(own) for name, (_, own) in adaption.items()]
         aligned = [[None] * (depth - len(prompts)) + prompts for prompts in by_adapter]

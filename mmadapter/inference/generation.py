@@ -1,7 +1,7 @@
-"""Text after prompts, by transformers' own `generate`: the likeliest token each time, or drawn from the likely ones.
+"""Generate text with transformers' own `generate`, greedily or by sampling.
 
-It happens inside `model.prompted(...)`: keys and values of the adaption prompts, the image's included, are computed
-once for whatever is generated in it, and those of the words are kept from step to step.
+Call it inside `model.prompted(...)`: keys and values of prompts and image are then computed once, and those of the
+words cached from step to step.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def generate(
     top_p: float = 1.0,
     streamer: TextStreamer | None = None,
 ) -> list[str]:
-    """What the model says after each prompt, up to its end-of-text token or `max_new_tokens`.
+    """Continue each prompt up to the end-of-text token or `max_new_tokens`.
 
     Args:
         prompts: tokens; padded on the left, which changes nothing.
         temperature: 0 is greedy.
-        top_p: share of the probability, likeliest tokens first, that is drawn from.
-        streamer: gets the tokens as they come; of a single prompt.
+        top_p: share of the probability to draw from, likeliest tokens first.
+        streamer: receives the tokens of a single prompt as they come.
     """
     model, tokenizer = llm.model, llm.tokenizer
     width = max(map(len, prompts))

@@ -1,4 +1,4 @@
-"""The image features of a data set's questions, through the feature store."""
+"""Image features of a data set's questions, through the feature store."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mmadapter.vision.towers import ImageTower
 
 @dataclass(frozen=True)
 class QuestionImages:
-    """Raw features of all scales, and which question has which row of them."""
+    """Raw features of all scales, and the row of each question."""
 
     features: Float[Tensor, "N F"]
     row: dict[str, int]
-    """By pid; a question without an image is not in it."""
+    """Row by pid, for questions with an image."""
 
     def of(self, pids: Sequence[str]) -> tuple[Float[Tensor, "B F"], Bool[Tensor, " B"]]:
-        """Features of these questions (zeros where one has no image), and which have one."""
+        """Features of questions, zeros without an image, and which questions have one."""
         has_image = torch.tensor([pid in self.row for pid in pids], dtype=torch.bool)
         features = torch.zeros(len(pids), self.features.shape[1])
         features[has_image] = self.features[[self.row[pid] for pid in pids if pid in self.row]]
@@ -35,7 +35,7 @@ class QuestionImages:
 
 
 def image_of(problem: Problem, choice_images: str) -> ImageSource | None:
-    """The picture a model sees with a question: its own, or with `first` that of its first option."""
+    """The picture that a model sees with a question: its own or, with `first`, its first option's."""
     if problem.image is None and choice_images == "first" and problem.choice_images:
         return problem.choice_images[0]
     return problem.image
@@ -49,7 +49,7 @@ def question_images(
     on_error: Literal["stop", "skip"] = "stop",
     quiet: bool = False,
 ) -> tuple[QuestionImages, Dataset]:
-    """Encode what the store has not seen yet.
+    """Encode the images that the store does not hold yet.
 
     Returns:
         The features, and the data without the problems whose image is broken, each of them in `skipped`.

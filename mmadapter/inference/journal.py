@@ -1,4 +1,4 @@
-"""Answers kept batch by batch, so that a killed evaluation goes on."""
+"""Keep answers batch by batch, so that a killed evaluation goes on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mmadapter.evaluation.predictions import PREDICTION_DTYPES
 from mmadapter.storage.files import write_errors, write_text, write_whole
 
 ANSWERS_KEY = "answers_of"
-"""In the attributes of a stored frame: hash of what decides the answers."""
+"""Name of the hash of everything that decides the answers, in a stored frame's attributes."""
 
 
 def unfinished(file: Path) -> Path:
-    """Where the answers lie until all of them can be written to `file`."""
+    """The journal of answers until all of them can be written to `file`."""
     return file.with_name(f"{file.stem}-unfinished.jsonl")
 
 
 def kept_answers(file: Path, journal: Journal) -> tuple[pd.DataFrame | None, dict[int, dict]]:
-    """All answers, or those of an evaluation that did not end."""
+    """All answers, or those of an unfinished evaluation."""
     if (stored := _stored_answers(file, journal.key)) is not None:
         unfinished(file).unlink(missing_ok=True)  # killed after its last answer
         return stored, {}
@@ -35,7 +35,7 @@ def keep_answers(file: Path, frame: pd.DataFrame, key: str) -> None:
 
 
 def _stored_answers(file: Path, key: str) -> pd.DataFrame | None:
-    """The answers in a file, if they are these; those of another model, and a damaged file, are none."""
+    """The answers in a file if they have this key; None for another model's and for a damaged file."""
     try:
         frame = pd.read_parquet(file)
     except (OSError, ValueError):  # pyarrow's errors of a damaged file among them
@@ -47,13 +47,13 @@ def _stored_answers(file: Path, key: str) -> pd.DataFrame | None:
 
 
 class Journal:
-    """Answered batches, a JSON object a line: `{index: answer}`; the first line says whose answers they are."""
+    """Answered batches, a JSON object a line: `{index: answer}`; the first line holds the key."""
 
     def __init__(self, path: Path, key: str) -> None:
         self._path, self.key = path, key
 
     def read(self) -> dict[int, dict]:
-        """By index; what another model or other questions left there is thrown away.
+        """Read the answers by index, dropping those of another key.
 
         Raises:
             UserError: it is damaged.
@@ -74,6 +74,6 @@ class Journal:
         return rows
 
     def add(self, rows: dict[int, dict]) -> None:
-        """Keep a batch."""
+        """Append a batch."""
         with write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows) + "\n")

@@ -1,9 +1,9 @@
-"""From tokens to answers: the likelihood of every option in one forward a question.
+"""Compute the likelihood of every option of a question in one forward.
 
 Axes: B batch, T tokens, R positions read, F features, V vocabulary.
 
-A question is one row. What its options share follows the prompt once; where they part, each option's own tokens
-are a branch that sees the prompt and itself, at positions that count on from the shared part:
+A question is one row. The common beginning of its options follows the prompt once. Where the options part, each has a
+branch of its own tokens, which sees the prompt and itself, at positions that continue the shared part:
 
     Answer: The answer is (    | letters part here: one position is read, and no branch token is computed
     Answer: | a blue | a green | option texts: the tokens of each branch are summed
@@ -30,7 +30,7 @@ from mmadapter.model import MultimodalAdapter
 
 
 def adaption_of(model: MultimodalAdapter, images: QuestionImages | None, batch: Sequence[Encoded]) -> Adaption:
-    """The adapter's prompts, gates and, for a multimodal one, the image token of each question of a batch."""
+    """Compute prompts, gates and, for a multimodal adapter, the image tokens of a batch of questions."""
     if model.adapter.text_only:
         return model.adapter()
     assert images is not None, "a multimodal adapter needs its images' features"
@@ -45,10 +45,10 @@ def answer_loss(
     batch: Sequence[Encoded],
     below: Float[Tensor, "B T C"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Summed cross-entropy, in nats, of the answer tokens of a batch; nothing else is computed at the head.
+    """Sum the cross-entropy of a batch's answer tokens, in nats; the head computes nothing else.
 
     Args:
-        below: what enters the first adapted layer, where it is at hand.
+        below: input of the first adapted layer, if available.
     """
     device = model.llm.model.device
     row = [index for index, question in enumerate(batch) for _ in question.target]
@@ -63,10 +63,10 @@ def answer_loss(
 def option_log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], below: Float[Tensor, "B T C"] | None = None
 ) -> list[Float[Tensor, " options"]]:
-    """Log-likelihood of each option of each question, exact over all its tokens that others do not share.
+    """Compute the log-likelihood of each option of each question, exact up to the tokens that all options share.
 
     Args:
-        below: what enters the first adapted layer of each `scored_row`, where it is at hand.
+        below: input of the first adapted layer of each `scored_row`, if available.
     """
     with torch.no_grad():
         return _log_likelihoods(model, adaption, [scored_row(question) for question in batch], below)
@@ -75,10 +75,10 @@ def option_log_likelihoods(
 def target_and_option_log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, batch: Sequence[Encoded], below: Float[Tensor, "B T C"] | None = None
 ) -> list[tuple[float, Float[Tensor, " options"]]]:
-    """Of each question the whole target's log-likelihood, in nats, and its options': a validation in one forward.
+    """Compute each target's log-likelihood, in nats, and its options', in one forward.
 
     Args:
-        below: what enters the first adapted layer of each `trained_row`, where it is at hand.
+        below: input of the first adapted layer of each `trained_row`, if available.
     """
     with torch.no_grad():
         return [(float(target), options) for target, options in _target_and_options(model, adaption, batch, below)]
@@ -90,11 +90,11 @@ def answer_and_choice_loss(
     batch: Sequence[Encoded],
     below: Float[Tensor, "B T C"] | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Two losses of one forward, in nats and summed over a batch: `answer_loss`, and the cross-entropy of the right
-    option among a question's options by their log-likelihoods, which is what scoring compares.
+    """Compute two losses in one forward, in nats and summed over a batch: `answer_loss`, and the cross-entropy of the
+    right option among all options by their log-likelihoods, by which scoring chooses.
 
     Args:
-        below: what enters the first adapted layer of each `trained_row`, where it is at hand.
+        below: input of the first adapted layer of each `trained_row`, if available.
     """
     scored = _target_and_options(model, adaption, batch, below)
     answer = -torch.stack([target for target, _ in scored]).sum()
@@ -115,7 +115,7 @@ def _target_and_options(
 def _log_likelihoods(
     model: MultimodalAdapter, adaption: Adaption, rows: Sequence[Row], below: Tensor | None = None
 ) -> list[Float[Tensor, " answers"]]:
-    """Of each row's answers, in float64."""
+    """Log-likelihoods of each row's answers, in float64."""
     device = model.llm.model.device
     cells = sorted({(index, column) for index, row in enumerate(rows) for _, column, _ in row.reads})
     read = tuple(torch.tensor(part, device=device) for part in zip(*cells, strict=True))

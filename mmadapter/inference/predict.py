@@ -1,8 +1,7 @@
-"""A model's answers to a data set's questions: the one place of evaluation that runs a model.
+"""Answer a data set's questions with a model.
 
-What is answered is kept, batch by batch, so that a killed evaluation goes on where it was. Batches depend on the
-questions alone: the answers are those of an evaluation that was not killed, to the last bit. Nor does it matter how
-many processes share the batches, and the same file goes on with more or fewer of them.
+Answers are kept batch by batch, so that a killed evaluation goes on. Batches depend on the questions alone: neither an
+interruption nor the number of processes changes a bit.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from mmadapter.storage.processes import from_first, gathered, in_step
 from mmadapter.storage.progress import progress_bar
 
 LETTER_TOKENS = 16
-"""Generated at most for "The answer is (C)."."""
+"""Most tokens generated for "The answer is (C)."."""
 
 
 def predict(
@@ -52,20 +51,21 @@ def predict(
 ) -> pd.DataFrame:
     """Answer every question of `data`, by likelihood or by greedy generation.
 
-    Likelihood takes the option with the highest summed log-probability (at equality the first) and gives the
-    probability of each, normalised over the options. Generation reads letters by the `strict` rule, and option
-    texts only where they are written as the option is.
+    Likelihood takes the option with the highest summed log-probability (the first of equals), and returns the
+    probability of each, normalised over the options. Generation reads letters by the `strict` rule; an option's text
+    must be written exactly as offered.
 
     Processes share the batches; the first one reads and writes `file`, and each returns all answers.
 
     Args:
-        images: features of the data's images, if they are at hand; a text-only adapter needs none.
-        file: a parquet file for the answers. Those of the same model to the same questions are read from it; until all
-            are there, the batches that are answered lie beside it, and an interrupted call goes on after them.
-        store_activations: for likelihood, keep on disk what enters the first adapted layer, or read it from there: the
-            questions are answered again by another adapter of as many layers, or with other images, in a fraction of
-            the time.
-        title: of the progress bar.
+        images: features of the data's images, if available; a text-only adapter needs none.
+        file: a parquet file for the answers. Answers of the same model to the same questions are read from it. A
+            journal
+            beside it lets an interrupted call go on.
+        store_activations: for likelihood, store the input of the first adapted layer on disk, or read it from there.
+            Another
+            adapter of as many layers, or another image, is then answered in a fraction of the time.
+        title: title of the progress bar.
 
     Returns:
         One row a question in the data's order: pid, prediction, output, unparsed, probabilities, prompt_tokens,
@@ -127,7 +127,7 @@ def _answers(
     problems: list[Problem],
     scoring: Scoring,
 ) -> list[dict]:
-    """Of one batch, a row a question."""
+    """Answer one batch, a row a question."""
     adaption = adaption_of(model, images, batch)
     if scoring == "likelihood":
         below = stored.of(batch) if stored is not None else None
@@ -144,7 +144,7 @@ def _key(
     images: QuestionImages | None,
     scoring: str,
 ) -> str:
-    """Hash of what decides the answers: the models, the tokens, the images, and which of them share a batch."""
+    """Hash everything that decides the answers: models, tokens, images, and which questions share a batch."""
     llm = model.llm.model
     told = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
     digest = hashlib.sha256(json.dumps(told).encode())
@@ -165,12 +165,12 @@ def _most_likely(score: torch.Tensor) -> dict:
 
 
 def _answer_tokens(batch: list[Encoded]) -> int:
-    """Enough for the longest option."""
+    """Enough tokens for the longest option."""
     return max(LETTER_TOKENS, *(len(option) + 1 for question in batch for option in question.options))
 
 
 def _read(output: str, problem: Problem, answer: str) -> dict:
-    """What a generated text says: a letter by the strict rule, or an option's text."""
+    """Read a generated text: a letter by the strict rule, or an option's text."""
     if answer == "letter":
         parsed = RULES[DEFAULT_RULE](output, len(problem.choices), problem.pid)
     else:

@@ -1,12 +1,12 @@
-"""Where the prompts, and with them the image, enter the frozen model: gates and prompt attention, layer by layer.
+"""Measure where prompts and image enter the frozen model: gates and prompt attention, layer by layer.
 
 Axes: B batch, T tokens, H query heads, K adapter_len, D head size.
 
-Of one head of an adapted layer and one question of T prompt tokens, with the frozen attention's output O (T x D)
-and what the adapter adds to it, A = gate * (softmax(q k_P^T / sqrt(D)) v_P + W_v I_p) (`adapter.attention`):
+For one head of an adapted layer and one question of T prompt tokens, let O (T x D) be the frozen attention's output and
+A = gate * (softmax(q k_P^T / sqrt(D)) v_P + W_v I_p) what the adapter adds (`adapter.attention`):
 
-    prompts  ||A|| / ||O||                        how much the adapter changes what the head says
-    image    sqrt(T) ||gate * W_v I_p|| / ||O||   the image's share of it: the same vector at every token
+    prompts  ||A|| / ||O||                        the adapter's change of the head's output
+    image    sqrt(T) ||gate * W_v I_p|| / ||O||   the image's share of that change, the same at every token
     entropy  mean over tokens of the entropy, in nats, of the attention over the K prompts: 0 where one prompt
              has it all, log K where all have the same; the image does not change it
 
@@ -40,21 +40,21 @@ from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.files import write_text
 
 QUESTIONS = 200
-"""Asked at most: the standard error of a mean is then a fourteenth of the spread among questions."""
+"""Most questions asked; the standard error of a mean is then a fourteenth of the spread among questions."""
 _RECORDING = "mmadapter-recording"
-"""The adapted attention that also measures; the name it is registered under."""
+"""Registered name of the adapted attention that also measures."""
 
 
 @dataclass(frozen=True)
 class PromptAttention:
-    """What the prompts of one adapter do, in the mean over questions."""
+    """What an adapter's prompts do, averaged over questions."""
 
     n: int
-    """Questions asked."""
+    """Number of questions asked."""
     n_image: int
-    """Of them, with an image that this adapter saw."""
+    """Number of them with an image that this adapter saw."""
     adapter_len: int
-    """K: entropy is at most log K."""
+    """K; entropy is at most log K."""
     heads: pd.DataFrame
     """A row for each head of each adapted layer: `layer` (in the frozen model, from 0), `head`, `gate` (after its
     activation), `prompts`, `image` (over questions with an image; NaN without any), `entropy`."""
@@ -73,9 +73,9 @@ def prompt_attention_of(
 
     Args:
         data: one split.
-        images: features of the data's images, if they are at hand; a text-only adapter needs none.
-        questions: how many to draw; all of them where there are no more.
-        seed: of the draw.
+        images: features of the data's images, if available; a text-only adapter needs none.
+        questions: number to draw; all if there are fewer.
+        seed: seed of the draw.
 
     Raises:
         UserError: a broken image, or a question too long for the model.
@@ -100,10 +100,10 @@ def prompt_attention_of(
 
 @dataclass(frozen=True)
 class _Record:
-    """What a batch is measured into."""
+    """The measurements of a batch."""
 
     real: Bool[Tensor, "B T"]
-    """Which tokens are no padding."""
+    """Which tokens are not padding."""
     layers: dict[int, Float[Tensor, "B H 3"]]
     """prompts, image (NaN for a question without one), entropy."""
 
@@ -115,7 +115,7 @@ class _Record:
         added: Float[Tensor, "B H T D"],
         weights: Float[Tensor, "B H T K"],
     ) -> None:
-        """One layer's part, of a forward that computes anything else as ever."""
+        """Add one layer's measurements."""
         real = self.real[:, None, :].float()
         size = _norm(frozen, real)
         image = torch.full_like(size, float("nan"))
@@ -149,7 +149,7 @@ def _means(model: MultimodalAdapter, records: list[_Record]) -> PromptAttention:
 
 @contextmanager
 def _recording(model: MultimodalAdapter) -> Iterator[None]:
-    """Within it, a forward with `record=` measures what it computes."""
+    """Measure every forward with `record=` while the block runs."""
     config = model.llm.model.config
     usual = config._attn_implementation
     config._attn_implementation = _RECORDING
@@ -160,7 +160,7 @@ def _recording(model: MultimodalAdapter) -> Iterator[None]:
 
 
 def _recorded_attention(module, query, key, value, attention_mask, scaling, softcap=None, *, record: _Record, **kwargs):
-    """`adapter.attention`'s, in the same order of operations, with its parts shown to `record`."""
+    """The attention of `adapter.attention`, with the same operations in the same order, that also fills `record`."""
     output = frozen_attention(module, query, key, value, attention_mask, softcap, scaling=scaling, **kwargs)
     prompts: LayerPrompts | None = getattr(module, "adaption", None)
     if prompts is not None:
@@ -176,7 +176,7 @@ AttentionMaskInterface.register(_RECORDING, sdpa_mask)
 
 
 def write_prompt_attention(measured: PromptAttention, file: Path) -> None:
-    """Write it as JSON: a report then needs no model."""
+    """Write the measurements as JSON: a report then needs no model."""
     heads = measured.heads.astype(object).where(measured.heads.notna(), None)
     content = {
         "questions": measured.n,

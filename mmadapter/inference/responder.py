@@ -1,4 +1,4 @@
-"""One adapted model, ready to answer what it is told, with one picture or none."""
+"""Answer free prompts with an adapted model, with one picture or none."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from mmadapter.scienceqa.layout import ImageFile
 from mmadapter.scienceqa.problems import LETTERS, Dataset, Problem
 
 TEMPERATURE = 0.1
-"""Of responses to instructions, with top-p 0.75: the authors'. Questions are answered greedily, as in the paper."""
+"""Temperature of responses to instructions, with top-p 0.75, as the authors have it. Questions are answered
+greedily."""
 
 
 class Responder:
-    """Streams what a model says to stdout."""
+    """Streams a model's answers to stdout."""
 
     def __init__(
         self,
@@ -40,9 +41,9 @@ class Responder:
     ) -> None:
         """
         Args:
-            image: what the adapter sees with everything it is told.
+            image: the picture that goes with every line.
             temperature: 0 is greedy; None is `TEMPERATURE` for instructions, 0 for questions.
-            quiet: does not tell on stderr how likely each option of a question is.
+            quiet: do not print the options' probabilities on stderr.
 
         Raises:
             UserError: an image for a text-only adapter, or a broken one.
@@ -56,20 +57,20 @@ class Responder:
 
     @property
     def usage(self) -> str:
-        """What a line is."""
+        """The form of a line."""
         return "An instruction" if self.follows else "A question | option | option"
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Within it `say` may be called: prompts and picture are projected on entry, once."""
+        """Project prompts and picture once, and allow `say` while the block runs."""
         with self.model.prompted(self._adaption):
             yield
 
     def say(self, line: str, context: str = "") -> str:
-        """Print, and return, what the model says to a line; of a question, too, how likely it finds each option.
+        """Print and return the model's answer to a line; for a question also how likely it finds each option.
 
         Args:
-            line: an instruction, or a question and its options, ` | ` between them.
+            line: an instruction, or a question and its options, separated by ` | `.
             context: the instruction's input, the question's hint.
 
         Raises:
@@ -103,7 +104,7 @@ class Responder:
 
 
 def _adaption(model: MultimodalAdapter, image: Path | None) -> Adaption:
-    """Prompts, gates and the image token of one picture, or of none."""
+    """Prompts, gates and the image token of a picture, or of none."""
     if model.tower is None:
         if image is not None:
             raise UserError(f"--image {image}: this adapter is text-only: it sees no image")
@@ -118,7 +119,7 @@ def _adaption(model: MultimodalAdapter, image: Path | None) -> Adaption:
 
 
 class _Printer(TextStreamer):
-    """Prints words as they come, without the space that an answer opens with; to a terminal nothing it would obey."""
+    """Print words as they come, without the leading space, and safe for a terminal."""
 
     def __init__(self, tokenizer: object) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)

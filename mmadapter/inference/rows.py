@@ -1,4 +1,4 @@
-"""Questions laid out for one forward, and forwards of similar length."""
+"""Lay out a question for one forward, and batch questions of similar length."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mmadapter.inference.tokenising import Encoded
 
 
 def pad_tokens(rows: Sequence[Sequence[int]]) -> Int[Tensor, "B T"]:
-    """Rows of different lengths as one tensor, padded on the right with what no row sees."""
+    """Stack rows of different lengths, padded on the right."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 SCORING_TOKENS = 2048
-"""Padded tokens of a batch without gradients: more of them no longer fit into a processor's cache."""
+"""Padded tokens of a batch without gradients; more leave a processor's cache."""
 
 PADDING = 0.1
-"""Share of a row that may be padding."""
+"""Largest share of padding in a row."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One question laid out for one forward."""
+    """A question laid out for one forward."""
 
     tokens: list[int]
     positions: list[int]
     branch: list[int]
-    """0 for what all answers share, then 1 + answer."""
+    """0 for the part that all answers share, 1 + answer for a branch."""
     reads: list[tuple[int, int, int]]
-    """(answer, column whose next token it is, token) of every token that is scored."""
+    """(answer, column that predicts it, token) of every scored token."""
 
 
 def _laid_out(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> Row:
@@ -59,23 +59,22 @@ def _laid_out(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -
 
 
 def scored_row(question: Encoded) -> Row:
-    """What the model reads of a question to answer it."""
+    """Lay out a question to be answered."""
     return _laid_out(question.prompt, question.options, whole=False)
 
 
 def trained_row(question: Encoded, *, choices: bool) -> Row:
-    """What the model reads of a question in training: its right answer, or with `choices` all that it compares, as in
-    validation."""
+    """Lay out a question for training: with its right answer or, with `choices`, with all options, as in validation."""
     return _laid_out(question.prompt, compared_answers(question) if choices else [question.target], whole=True)
 
 
 def compared_answers(question: Encoded) -> list[list[int]]:
-    """The options, and the target where it is none of them: letters are compared without their end."""
+    """The options, and the target if it is none of them: letters are compared without their end."""
     return question.options if question.target in question.options else [*question.options, question.target]
 
 
 def row_inputs(rows: Sequence[Row], device: torch.device) -> tuple[Int[Tensor, "B T"], dict[str, Tensor]]:
-    """What the decoder takes to read these rows in one forward: tokens, and its other inputs where rows branch."""
+    """Build the decoder's inputs for rows in one forward: tokens, and positions and mask where rows branch."""
     tokens = pad_tokens([row.tokens for row in rows]).to(device)
     if not any(branch for row in rows for branch in row.branch):
         return tokens, {}
@@ -85,7 +84,7 @@ def row_inputs(rows: Sequence[Row], device: torch.device) -> tuple[Int[Tensor, "
 
 
 def _tree_mask(branch: Tensor) -> Bool[Tensor, "B 1 T T"]:
-    """Which token sees which: earlier ones, of the shared part or of its own branch."""
+    """Which token sees which: earlier ones of the shared part or of its own branch."""
     steps = torch.arange(branch.shape[1], device=branch.device)
     causal = steps[:, None] >= steps[None, :]
     visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
@@ -93,7 +92,7 @@ def _tree_mask(branch: Tensor) -> Bool[Tensor, "B 1 T T"]:
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """What all options start with; never a whole option, so that each has a token to be told by."""
+    """The common beginning of all options; never a whole option, so that each keeps a token of its own."""
     prefix = []
     for tokens in zip(*(sequence[:-1] for sequence in sequences), strict=False):
         if len(set(tokens)) > 1:
@@ -103,13 +102,13 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
 
 
 def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> list[list[int]]:
-    """Indices of questions in batches for scoring."""
+    """Batch questions for scoring, by index."""
     return similar_lengths([scored_length(question) for question in questions], max_tokens)
 
 
 def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices of rows in batches of similar length, longest first: at most `max_tokens` padded tokens a batch (or a
-    single row), and no row more than `PADDING` shorter than the longest."""
+    """Batch rows of similar length, longest first: at most `max_tokens` padded tokens a batch (or a single row), and no
+    row more than `PADDING` shorter than the longest."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         longest = lengths[batches[-1][0]] if batches else 0
@@ -122,6 +121,6 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def scored_length(question: Encoded) -> int:
-    """Tokens of a question with all its options, what they share once."""
+    """Tokens of a question with all its options, the shared ones counted once."""
     shared = len(common_prefix(question.options))
     return len(question.prompt) + shared + sum(len(option) - shared - 1 for option in question.options)

@@ -1,4 +1,4 @@
-"""From a problem to tokens: the prompt, and what each option would make the model say."""
+"""Tokenise problems: the prompt, and the answer for each option."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from mmadapter.storage.paths import cache_dir
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One problem as tokens. An answer is never cut; a prompt that is too long loses the middle of its hint."""
+    """A problem as tokens. An answer is never cut; a prompt that is too long loses the middle of its hint."""
 
     pid: str
     prompt: list[int]
     target: list[int]
-    """What training teaches after the prompt: the right answer and the end-of-text token."""
+    """The answer to learn: the right one and the end-of-text token."""
     options: list[list[int]]
-    """What scoring compares after the prompt: answers up to their letter, or option texts with their end."""
+    """The answers to compare: up to their letter, or option texts with their end."""
     answer: int
     truncated: bool
 
     @property
     def read_tokens(self) -> list[int]:
-        """What the model reads in training: the prompt and the target without its last token."""
+        """The model's input in training: the prompt and the target without its last token."""
         return self.prompt + self.target[:-1]
 
 
@@ -52,12 +52,12 @@ class Encoder:
         letters = [self._target(letter_answer(index)) for index in range(len(LETTERS))]
         differ = [at for at, tokens in enumerate(zip(*letters, strict=False)) if len(set(tokens)) > 1]
         self._scored = None
-        """Tokens of an answer that are compared: all (None), or up to the letter where only that one differs."""
+        """Number of answer tokens that are compared: all (None), or up to the letter if only that one differs."""
         if form.answer == "letter" and len(differ) == 1 and len({*map(len, letters)}) == 1:
             self._scored = differ[0] + 1
 
     def __call__(self, problems: Iterable[Problem]) -> list[Encoded]:
-        """Encode problems, in order; from `tokens/` of the cache where it has been done before.
+        """Encode problems in order, reading from `tokens/` of the cache where that has been done before.
 
         Raises:
             UserError: a problem does not fit `max_tokens` even without its hint.
@@ -73,7 +73,7 @@ class Encoder:
         return questions
 
     def _key(self, problems: Sequence[Problem]) -> str:
-        """Hash of all that decides the tokens."""
+        """Hash everything that decides the tokens."""
         form = [self.llm.bos, self.answer, self.max_tokens]
         asked = [[p.pid, p.question, p.hint, p.choices, p.answer] for p in problems]
         digest = hashlib.sha256(self.llm.tokenizer.backend_tokenizer.to_str().encode())
@@ -96,24 +96,24 @@ class Encoder:
         return Encoded(problem.pid, prompt, targets[problem.answer], options, problem.answer, truncated)
 
     def prompt(self, problem: Problem) -> list[int]:
-        """The tokens of a prompt alone, whole, for what is not answered by one of its options."""
+        """Tokenise a whole prompt alone, for free answers."""
         return self.llm.bos + self._ids(self._prompt_text(problem, problem.hint))
 
     def _prompt_text(self, problem: Problem, hint: str | None) -> str:
-        """The prompt of a problem, or of an instruction with its input, with this hint."""
+        """Write the prompt of a problem, or of an instruction with its input, with this hint."""
         if self.answer == "response":
             return instruction_prompt(problem.question, hint)
         return prompt_text(problem.question, hint, problem.choices, answer=self.answer)
 
     def answers(self, choices: Sequence[str]) -> list[str]:
-        """The text the model is taught for each option."""
+        """The answer text of each option."""
         if self.answer == "letter":
             return [letter_answer(index) for index in range(len(choices))]
         spell = response_text if self.answer == "response" else text_answer
         return [spell(choice) for choice in choices]
 
     def _target(self, text: str) -> list[int]:
-        """Tokens of an answer as they follow the prompt, and the end-of-text token."""
+        """Tokenise an answer as it follows the prompt, with the end-of-text token."""
         if text not in self._targets:
             whole = self._ids(self._opening + text)
             if whole[: len(self._anchor)] != self._anchor:
@@ -122,7 +122,7 @@ class Encoder:
         return self._targets[text]
 
     def _shortened(self, problem: Problem, room: int) -> list[int]:
-        """The prompt with as many words of its hint, first and last ones, as fit into `room` tokens."""
+        """The prompt with the middle of its hint cut to fit into `room` tokens."""
         words = (problem.hint or "").split(" ")
         fitting, low, high = None, 0, len(words)
         while low < high:  # bisection for the largest number of words that fits

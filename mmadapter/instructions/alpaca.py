@@ -1,4 +1,4 @@
-"""Alpaca's format (tatsu-lab/stanford_alpaca): a JSON list of {"instruction", "input", "output"}.
+"""Read Alpaca's format (tatsu-lab/stanford_alpaca): a JSON list of {"instruction", "input", "output"}.
 
 It has no splits: the first 200 records validate (those that the authors of LLaMA-Adapter look at), the rest trains.
 """
@@ -13,13 +13,13 @@ from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, Fields, O
 from mmadapter.storage.untrusted import parse_json, read_bytes, repeated_keys
 
 FILE = "alpaca_data.json"
-"""The 52K records, as they are published."""
+"""The published file of 52K records."""
 VALIDATING = 200
-"""Records of `val`, but at most a tenth of all."""
+"""Size of `val`, but at most a tenth of all records."""
 
 
 def read_alpaca(path: Path, *, on_error: OnError = "stop") -> Dataset:
-    """Instructions as problems; the pid of a record is its number in the file, from 1.
+    """Read instructions as problems; the pid of a record is its number in the file, from 1.
 
     Args:
         path: the JSON file, or a folder with `alpaca_data.json`.

@@ -1,4 +1,4 @@
-"""Instructions in miniature, generated from a seed: what the demo's questions ask, without their options.
+"""Instructions in miniature, generated from a seed: the demo's questions without their options.
 
 The embedded language model can tell all of it, among options and behind "Answer:", which is all it has ever read. In
 Alpaca's template, with no options to choose among, it says nothing sensible: that is for an adapter to teach.
@@ -12,16 +12,16 @@ from mmadapter.demo import FAMILIES, demo_problems
 from mmadapter.scienceqa.problems import Dataset, Problem
 
 SIZES: Mapping[str, int] = {"train": 1200, "val": 100, "test": 200}
-"""Instructions in each split, before those that stand in an earlier place as well are left out."""
+"""Instructions in each split, before duplicates are removed."""
 
 TOPICS = frozenset(
     {"experiment variables", "thermal energy", "prices", "story details", "tone", "kinds of sentences", "tenses"}
 )
-"""Families whose questions have one answer without their options, and too many forms to be learnt by heart."""
+"""Families whose questions have a single answer without options, in too many forms to memorise."""
 
 
 def demo_instructions(seed: int = 0, sizes: Mapping[str, int] = SIZES) -> Dataset:
-    """The splits; no instruction stands twice with the same input, within a split or in two of them."""
+    """Generate the splits. No instruction occurs twice with the same input."""
     problems: dict[str, Problem] = {}
     seen: set[tuple[str, str]] = set()
     families = [family for family in FAMILIES if family.name in TOPICS]

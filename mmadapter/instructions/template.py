@@ -1,10 +1,10 @@
-"""The two prompts of Stanford Alpaca (tatsu-lab/stanford_alpaca, train.py, Apache-2.0): the one place that has them.
+"""The two prompts of Stanford Alpaca (tatsu-lab/stanford_alpaca, train.py, Apache-2.0).
 
 A response opens with a space, as every answer here does; Alpaca's own code joins it without one.
 """
 
 OPENING = "### Response:"
-"""What a prompt ends with."""
+"""End of a prompt."""
 
 _WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -19,7 +19,7 @@ _WITHOUT_INPUT = (
 
 
 def instruction_prompt(instruction: str, given: str | None) -> str:
-    """The prompt of an instruction.
+    """Write the prompt of an instruction.
 
     Args:
         given: its input; without one the prompt does not speak of any.
@@ -29,5 +29,5 @@ def instruction_prompt(instruction: str, given: str | None) -> str:
 
 
 def response_text(response: str) -> str:
-    """A response as it stands after the prompt."""
+    """The response as it follows the prompt."""
     return " " + response.strip()

@@ -1,1 +1,1 @@
-"""Adapters of other programs: the authors' release, PEFT's adaption prompt, litgpt's. No training, no ScienceQA."""
+"""Read and write other programs' adapters: the authors' release, PEFT's adaption prompt, litgpt's."""

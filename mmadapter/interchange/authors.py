@@ -1,10 +1,10 @@
-"""The layout in which the paper's authors released their adapters: one `.pth` file of tensors by name.
+"""The authors' released adapters: one `.pth` file of tensors by name.
 
-    adapter_query.weight        (L * K, C)      the prompts of the topmost L layers, the lowest of these first
-    layers.N.attention.gate     (1, H, 1, 1)    of every layer, 0 below the topmost L; in their first version (1,)
+    adapter_query.weight        (L * K, C)      prompts of the topmost L layers, the lowest first
+    layers.N.attention.gate     (1, H, 1, 1)    of every layer, 0 below the topmost L; (1,) in their first version
 
 Their training code multiplies the prompts' attention by tanh(gate), their inference code (`llama/model.py`) by the gate
-itself: the file does not say which it was made for. Nor does it say K, which is 10 in all that they released.
+itself. The file says neither which it was made for nor K, which is 10 in all their releases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmadapter.interchange.layers import activated, layers_of, refuse_others, te
 
 PROMPTS, GATE = "adapter_query.weight", "layers.{}.attention.gate"
 ADAPTER_LEN = 10
-"""K of all released ones."""
+"""K of all released adapters."""
 
 
 def is_authors(tensors: Mapping[str, Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""From any of the formats to any other: the source says what it is, the target is new and whole."""
+"""Convert an adapter from any format to any other. The source's format is detected, the target is new and whole."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def convert(
     adapter_len: int | None = None,
     gate: Gate | None = None,
 ) -> list[str]:
-    """Read an adapter in the format that it has and write it in another.
+    """Read an adapter in its format and write it in another.
 
     Args:
         source: a folder of mmadapter's or PEFT's or a repository on the hub that holds one, or a file of the authors'
@@ -55,11 +55,10 @@ def convert(
         output: a folder, or for `authors` a file; nothing may be there.
         llm: the frozen language model, a name for `load_llm`; None for the one that the source names.
         adapter_len: K of an authors' file, 10 if None.
-        gate: what the code at the authors' end does with its gates; None for tanh when reading, for what the adapter
-            itself does when writing.
+        gate: activation of the gates in the authors' code; None is tanh for reading, the adapter's own for writing.
 
     Returns:
-        Lines that say what was done, and what a user should know about it.
+        Lines for the user: what was done, and what to know about it.
 
     Raises:
         UserError: anything that cannot be read, does not belong to this language model, or cannot be said exactly in
@@ -101,7 +100,7 @@ def convert(
 
 
 def _kind(source: Path) -> tuple[str, dict[str, Tensor]]:
-    """The source's format; where it is a file also the tensors in it."""
+    """Detect the source's format; for a file, also return its tensors."""
     if source.is_dir():
         file = source / ADAPTER_CONFIG  # both formats' configuration has this name
         if not file.exists():
@@ -118,7 +117,7 @@ def _kind(source: Path) -> tuple[str, dict[str, Tensor]]:
 def _read(
     source: Path, kind: str, tensors: dict[str, Tensor], llm: str | None, length: int, gate: Gate
 ) -> tuple[Adapter, LanguageModel]:
-    """The adapter, and its language model without weights."""
+    """Read the adapter, and its language model without weights."""
     if kind == "mmadapter":
         adapter, saved = load_adapter(source)
         model = _skeleton(source, llm or saved.get("llm"))
@@ -144,7 +143,7 @@ def _skeleton(source: Path, name: object) -> LanguageModel:
 
 
 def _write_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a folder beside it, which then takes its place: whole, or not there."""
+    """Fill a temporary folder with `write` and move it into place: whole or not at all."""
     part = folder.with_name(folder.name + ".part")
     try:
         with write_errors(folder):

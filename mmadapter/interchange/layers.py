@@ -1,4 +1,4 @@
-"""What all the formats hold: prompts and a gate for each of the topmost layers of a language model, and no image.
+"""The content that all formats share: prompts and a gate for each of the topmost layers, and no image.
 
 Axes: C hidden size, H query heads, K adapter_len, L adapter_layers of N.
 """
@@ -16,13 +16,13 @@ from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
 
 EXACT = (torch.float32, torch.bfloat16, torch.float16)
-"""What an adapter, float32, holds without rounding."""
+"""Precisions that float32 holds without rounding."""
 
 
 def text_adapter(
     prompts: Mapping[int, Tensor], gates: Mapping[int, Tensor], llm: LanguageModel, activation: str, where: str
 ) -> Adapter:
-    """A text-only adapter of the layers by their number in the language model, from 0.
+    """Build a text-only adapter from layers by their number in the language model, from 0.
 
     Args:
         prompts: (K, C) each.
@@ -81,7 +81,7 @@ def text_adapter(
 def layers_of(
     adapter: Adapter, llm: LanguageModel, kind: str
 ) -> tuple[range, Float[Tensor, "L K C"], Float[Tensor, "L H"]]:
-    """The numbers of the adapted layers, their prompts and their gates, as they are stored.
+    """The numbers of the adapted layers, with their stored prompts and gates.
 
     Args:
         kind: the format's name, for messages.
@@ -98,7 +98,7 @@ def layers_of(
 
 
 def activated(adapter: Adapter, gates: Tensor) -> Tensor:
-    """The gates as the attention meets them."""
+    """The gates after their activation."""
     return GATE_ACTIVATIONS[adapter.config.gate_activation](gates)
 
 

@@ -1,4 +1,4 @@
-"""litgpt's adapter (`lit_model.pth.adapter`): one file of `torch.save`, `{"model": {name: tensor}}`.
+"""Read litgpt's adapter (`lit_model.pth.adapter`): one file of `torch.save`, `{"model": {name: tensor}}`.
 
     transformer.h.N.attn.adapter_wte.weight    (K, C)
     transformer.h.N.attn.gating_factor         (1, 1, H, 1), in old files (1, H, 1, 1)

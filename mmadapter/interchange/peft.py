@@ -1,4 +1,4 @@
-"""PEFT's `adaption_prompt`: a folder of `adapter_model.safetensors` and `adapter_config.json`.
+"""PEFT's `adaption_prompt`: a folder with `adapter_model.safetensors` and `adapter_config.json`.
 
     base_model.model.model.layers.N.self_attn.adaption_prompt    (1, K, C)
     base_model.model.model.layers.N.self_attn.adaption_gate      (1,)
@@ -31,11 +31,11 @@ WEIGHTS, PICKLE, CONFIG = (
 )
 _NAME = re.compile(r"base_model\.model\.model\.layers\.(0|[1-9][0-9]{0,3})\.self_attn\.(adaption_prompt|adaption_gate)")
 _FAMILIES = ("llama", "mistral")
-"""Of those that the adapter knows; its third is GPT-2."""
+"""PEFT's families that the adapter knows; its third is GPT-2."""
 
 
 def base_model(folder: Path) -> str | None:
-    """The name of the language model in a PEFT adapter's configuration, where it has one.
+    """The language model's name in a PEFT adapter's configuration, if it has one.
 
     Raises:
         UserError: not an adaption prompt.

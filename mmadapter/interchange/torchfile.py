@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read so that nothing in them runs, and nothing takes more memory than the file has bytes."""
+"""Read files of `torch.save` so that nothing in them runs and nothing takes more memory than the file has bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmadapter.storage.untrusted import loading_errors, short
 
 
 def read_torch_file(file: Path) -> dict[str, Tensor]:
-    """The tensors by name, as they lie in the file: of any dtype and shape, and not yet copied.
+    """The tensors by name, as the file holds them: any dtype and shape, not yet copied.
 
     A checkpoint, `{"model": {...}}`, is read too.
 
@@ -63,7 +63,7 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
 
 
 class _MoreThanTensors(UserError):
-    """Passes through `told`, and never further."""
+    """Raised inside `loading_errors`, and caught right outside."""
 
 
 def _load(file: Path) -> object:
@@ -74,7 +74,7 @@ def _load(file: Path) -> object:
 
 
 def write_torch_file(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """What `torch.load` gives back as a dict, written whole or not at all."""
+    """Write a file that `torch.load` reads as a dict, whole or not at all."""
     buffer = io.BytesIO()
     torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, buffer)
     write_whole(file, lambda part: part.write_bytes(buffer.getvalue()))

@@ -1,4 +1,4 @@
-"""Fetching ScienceQA from the Hugging Face hub, or saying how else to get it."""
+"""Download ScienceQA from the Hugging Face hub, or explain how else to get it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ THREE_WAYS = f"""there are three ways to get ScienceQA:
 
 
 def download_scienceqa() -> Path:
-    """The folder of the hub client's cache that holds all three splits, fetched if it is not there yet.
+    """Return the folder in the hub client's cache with all three splits, downloading it if need be.
 
     Raises:
         UserError: it is neither in the cache nor to be had, with the three ways to get ScienceQA.
@@ -36,7 +36,7 @@ def download_scienceqa() -> Path:
 
 
 def _snapshot(*, local_files_only: bool) -> Path | None:
-    """The snapshot's folder, or None where the cache has not all of it."""
+    """The snapshot's folder, or None where the cache lacks a part."""
     from huggingface_hub import snapshot_download  # here: an own folder needs no hub client
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -34,7 +34,7 @@ from mmadapter.storage.untrusted import read_bytes, read_json_object, repeated_k
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A picture that is a file of its own."""
+    """A picture in a file of its own."""
 
     path: Path
 
@@ -43,12 +43,12 @@ class ImageFile:
         return str(self.path)
 
     def read(self) -> bytes:
-        """The encoded image; a UserError where it cannot be read or exceeds MAX_IMAGE_BYTES."""
+        """Read the encoded image; a UserError where that fails or it exceeds MAX_IMAGE_BYTES."""
         return read_bytes(self.path, MAX_IMAGE_BYTES)
 
 
 def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
-    """The problems of one folder, in the order of `problems.json`, and its splits, in the files' order.
+    """Read the problems of a folder, in the order of `problems.json`, and its splits, in the files' order.
 
     Raises:
         UserError: a file is missing or unreadable; with `on_error="stop"` also the first broken problem.
@@ -89,9 +89,8 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
 
 
 def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]]:
-    """The lists of `pid_splits.json`. A pid that stands twice in a list, or in two of SPLITS, is broken;
-    where such problems are skipped its first place holds.
-    """
+    """Read the lists of `pid_splits.json`. A pid that occurs twice in a list, or in two of SPLITS, is broken; if such
+    problems are skipped, its first place counts."""
     splits: dict[str, tuple[str, ...]] = {}
     raw_splits = read_json_object(file)
     for name in repeated_keys(raw_splits):
@@ -130,7 +129,7 @@ def _problem(fields: Fields, pid: str, split_of: Mapping[str, str], captions: Fi
 
 
 def _captions(folder: Path) -> Fields:
-    """One a pid. The published file covers all of ScienceQA, so it may name pids that are not here."""
+    """The captions by pid. The published file covers all of ScienceQA and may name pids that are missing here."""
     file = folder / "captions.json"
     if not file.exists():
         return Fields({}, str(file))
@@ -147,7 +146,7 @@ def _caption_field(pid: str) -> str:
 
 
 class _Pictures:
-    """The picture files below `images/`: one listing of each folder instead of a look-up per file."""
+    """The picture files below `images/`, found by listing each folder once."""
 
     def __init__(self, folder: Path):
         self._root = folder.resolve()
@@ -162,7 +161,7 @@ class _Pictures:
                     self._folders[split] = {entry.name: entry for entry in entries if entry.is_dir()}
 
     def of(self, fields: Fields, split: str, pid: str) -> tuple[ImageFile | None, tuple[ImageFile, ...]]:
-        """The problem's own picture, and its options' pictures by their number."""
+        """The problem's own picture, and its options' pictures in order."""
         files = self._listing(split, pid)
         folder = self._images / split / pid
         choice_images = tuple(

@@ -1,4 +1,4 @@
-"""ScienceQA as the Hugging Face hub stores it (`derek-thomas/ScienceQA`, `lmms-lab/ScienceQA`).
+"""Read ScienceQA as the Hugging Face hub stores it (`derek-thomas/ScienceQA`, `lmms-lab/ScienceQA`).
 
 One table a split, `{train,validation,test}-00000-of-00001-<hash>.parquet`, in `data/` or directly in the
 folder. Its columns are the fields of `problems.json` without `split`, and `image` is the picture itself,
@@ -31,29 +31,29 @@ REQUIRED = ("question", "choices", "answer", "image")
 UNKNOWN_IF_ABSENT = (
     "hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"
 )  # fmt: skip
-"""Copies of the data set leave some of these columns out: their fields are then unknown (None)."""
+"""Columns that some copies of the data set lack; the fields are then unknown (None)."""
 
 MAX_ROWS = 200_000
-"""Of one table. All of ScienceQA has 21,208 questions."""
+"""Most rows of a table. All of ScienceQA has 21,208 questions."""
 
 _NAME = re.compile(r"(train|validation|val|test)(?:-(\d{5})-of-(\d{5}).*)?\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetImage:
-    """A picture that is one cell of a table."""
+    """A picture in a cell of a table."""
 
     file: Path
     row_group: int
     row: int
-    """Within the row group."""
+    """Row within the row group."""
 
     @property
     def where(self) -> str:
         return f"{self.file}: row group {self.row_group}, row {self.row}"
 
     def read(self) -> bytes:
-        """The encoded image; a UserError where it exceeds MAX_IMAGE_BYTES or the table is another one by now."""
+        """Read the encoded image; a UserError where it exceeds MAX_IMAGE_BYTES or the table has changed."""
         cells = _image_bytes(self.file, self.row_group)
         data = cells[self.row].as_py() if self.row < len(cells) else None
         if data is None:
@@ -64,7 +64,7 @@ class ParquetImage:
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """The tables of each split in `folder` or its `data/`, shards in order; empty if there are none.
+    """Find the tables of each split in `folder` or its `data/`, shards in order; empty without any.
 
     Raises:
         UserError: a shard of a split is missing.
@@ -86,7 +86,7 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def read_parquet(folder: Path, *, on_error: OnError = "stop") -> Dataset:
-    """The problems of the tables in `folder`, in row order; see the module about their pids.
+    """Read the problems of the tables in `folder`, in row order. The module explains their pids.
 
     Raises:
         UserError: a table is unreadable or lacks a column, `pid_splits.json` does not fit the tables;
@@ -139,7 +139,7 @@ def _pids(folder: Path, split: str, n_rows: int, listed: Mapping[str, tuple[str,
 
 
 def _rows(file: Path) -> Iterator[_Row]:
-    """The rows without their pictures, of which only the presence is noted: a few thousand at a time."""
+    """Yield the rows without their pictures, only noting which have one, a few thousand at a time."""
     with table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         columns = _columns(file, table.schema_arrow)
         n_rows = 0
@@ -157,7 +157,7 @@ def _rows(file: Path) -> Iterator[_Row]:
 
 
 def _columns(file: Path, schema: pyarrow.Schema) -> list[str]:
-    """The columns of text and numbers that are there."""
+    """The columns of text and numbers that exist."""
     if double := [name for name in (*REQUIRED, *UNKNOWN_IF_ABSENT) if schema.names.count(name) > 1]:
         raise UserError(f"{file}: two columns {', '.join(double)}")
     missing = [name for name in REQUIRED if name not in schema.names]
@@ -177,7 +177,7 @@ def _columns(file: Path, schema: pyarrow.Schema) -> list[str]:
 
 
 def _presence(file: Path, table: pyarrow.parquet.ParquetFile, group: int) -> Iterator[tuple[bool, bool]]:
-    """For each row of a row group: has the image bytes, and a path?"""
+    """For each row of a row group: whether the image has bytes, and a path."""
     # Small batches: the pictures pass through memory, a row group of them may not fit.
     for batch in record_batches(table, str(file), ["image"], groups=[group], at_most=MAX_ROW_GROUP):
         image = batch.column("image")

@@ -1,4 +1,4 @@
-"""A ScienceQA problem, and a data set of them.
+"""A ScienceQA problem, and a data set of problems.
 
 Nothing here reads a file or knows a model. The unknown is None: a hint that is "" is known to be empty,
 a hint that is None is unknown, and so is every metadata field.
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     import pandas
 
 LETTERS = "ABCDE"
-"""ScienceQA's questions have one to five options."""
+"""Letters of the options; ScienceQA's questions have one to five."""
 
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Where an image's bytes are; nothing is read before `read` is called."""
+    """A source of an image's bytes; nothing is read before `read` is called."""
 
     @property
     def where(self) -> str:
-        """The file (and row) that a message can name."""
+        """The file (and row), for messages."""
 
     def read(self) -> bytes:
-        """The encoded image.
+        """Read the encoded image.
 
         Raises:
             UserError: the file cannot be read.
@@ -38,7 +38,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One question. Field names are those of `problems.json`."""
+    """One question. The fields are named as in `problems.json`."""
 
     pid: str
     split: str
@@ -52,7 +52,7 @@ class Problem:
     image: ImageSource | None = None
     """The question's own picture (ScienceQA's IMG)."""
     choice_images: tuple[ImageSource, ...] = ()
-    """Pictures that are the options themselves; such a question counts as without image."""
+    """Pictures that are themselves the options; such a question counts as one without an image."""
     grade: int | None = None
     """1 to 12."""
     subject: str | None = None
@@ -67,30 +67,30 @@ class Problem:
 
     @property
     def has_text(self) -> bool | None:
-        """TXT: the hint is not empty; None where the hint is unknown."""
+        """TXT: whether the hint is not empty; None where it is unknown."""
         return None if self.hint is None else bool(self.hint)
 
     @property
     def has_image(self) -> bool:
-        """IMG: the question has its own picture."""
+        """IMG: whether the question has its own picture."""
         return self.image is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A broken problem that was left out because the user chose to skip and count."""
+    """A broken problem that was left out because the user chose to skip."""
 
     where: str
     """File, pid and field."""
     reason: str
     pid: str | None = None
     splits: tuple[str, ...] | None = None
-    """Every split that lacks the problem, none if another folder has a sound one; None if that is unknown."""
+    """Every split that lacks the problem, none if another folder has a sound copy; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Typed problems and the named splits over them.
+    """Typed problems and named splits over them.
 
     `data["test"]` is the data set of that split alone, in the split file's order; iterating gives problems.
     """
@@ -103,7 +103,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = field(default=())
 
     def __getitem__(self, split: str) -> Dataset:
-        """The problems of one split, and in `skipped` those that it lacks or may lack.
+        """Select one split; `skipped` names the problems that it lacks or may lack.
 
         Raises:
             UserError: no such split.
@@ -115,13 +115,13 @@ class Dataset:
         return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, skipped)
 
     def only(self, pids: Container[str]) -> Dataset:
-        """The problems among `pids`, and the splits without the others."""
+        """Select the problems among `pids`, in all splits."""
         problems = {pid: problem for pid, problem in self.problems.items() if pid in pids}
         splits = {name: tuple(pid for pid in split if pid in pids) for name, split in self.splits.items()}
         return replace(self, problems=problems, splits=splits)
 
     def first(self, n: int | None, only: str | None = None) -> Dataset:
-        """The first `n` problems of each split, or of one while the others stay whole; all of them if None.
+        """Select the first `n` problems of each split, or of one split only; all if `n` is None.
 
         Raises:
             UserError: `n` is not at least 1, or no such split.
@@ -142,7 +142,7 @@ class Dataset:
         return iter(self.problems.values())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row a problem, indexed by pid (string), in the data set's order; the unknown is <NA>.
+        """Return one row a problem, indexed by pid (string), in the data set's order; the unknown is <NA>.
 
         The columns are those of `FRAME_DTYPES`. `answer` is the 0-based index into `choices`, `has_text` and
         `has_image` are the paper's TXT and IMG, `image` says where the picture is (file, or table and row).
@@ -176,11 +176,11 @@ FRAME_DTYPES = {
     "solution": "string",
     "image": "string",
 }
-"""The columns in order. All but `has_image` can say <NA>; `choices` holds lists of texts."""
+"""The frame's columns in order. All but `has_image` may be <NA>; `choices` holds lists of texts."""
 
 _DERIVED = {
     "choices": lambda problem: list(problem.choices),
     "n_choices": lambda problem: len(problem.choices),
     "image": lambda problem: None if problem.image is None else problem.image.where,
 }
-"""Where a column is not simply the problem's attribute of that name."""
+"""Columns that are not simply the problem's attribute of that name."""

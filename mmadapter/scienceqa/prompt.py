@@ -1,4 +1,4 @@
-"""What a model reads and what it is to write: the one place that holds the template.
+"""The template: what the model reads, and what it has to write.
 
 `--answer letter` is the original ScienceQA template (lupantech/ScienceQA, models/base_prompt.py, MIT) with
 the paper's parenthesised answer (arXiv 2303.16199, section 4.1: question, textual context, options; Figure 3:
@@ -15,11 +15,11 @@ from mmadapter.scienceqa.problems import LETTERS
 AnswerKind = Literal["letter", "text"]
 
 LETTER_ANSWER_PREFIX = " The answer is ("
-"""What every letter answer opens with: the letters are scored at the position after it."""
+"""Opening of every letter answer; letters are scored at the position after it."""
 
 
 def prompt_text(question: str, hint: str | None, choices: Sequence[str], *, answer: AnswerKind = "letter") -> str:
-    """The prompt of one question, from "Question:" to "Answer:".
+    """Write the prompt of a question, from "Question:" to "Answer:".
 
     A hint that is empty or unknown reads "N/A". A prompt that is too long for a model is the caller's to
     shorten, by giving a shorter hint.
@@ -34,12 +34,12 @@ def prompt_text(question: str, hint: str | None, choices: Sequence[str], *, answ
 
 
 def letter_answer(index: int) -> str:
-    """` The answer is (C).` for index 2."""
+    """The answer by letter: ` The answer is (C).` for index 2."""
     return f"{LETTER_ANSWER_PREFIX}{LETTERS[index]})."
 
 
 def text_answer(choice: str) -> str:
-    """The option's own text after one space, spelled as `prompt_text` spells it."""
+    """The answer by text: the option after one space, spelled as in `prompt_text`."""
     return " " + _collapsed(choice.strip())
 
 

@@ -1,4 +1,4 @@
-"""One raw record to one typed problem, checked field by field; what happens to a broken one.
+"""Turn a raw record into a typed problem, checked field by field.
 
 Both storage forms (`layout`, `parquet`) bring their records here, so both refuse the same things in the same
 words. Field names and types are those of `problems.json`.
@@ -16,23 +16,23 @@ from mmadapter.storage.untrusted import short
 OnError = Literal["stop", "skip"]
 
 SPLITS = ("train", "val", "test")
-"""The three disjoint splits; any other list (minitest, trainval, ...) is a selection from them."""
+"""The three disjoint splits; any other list (minitest, trainval, ...) selects from them."""
 
 SUBJECTS = ("natural science", "social science", "language science")
-"""The paper's NAT, SOC and LAN."""
+"""Subjects, the paper's NAT, SOC and LAN."""
 
 MAX_TEXT = 100_000
-"""Characters in one field. ScienceQA's longest, a lecture, has about 3,000."""
+"""Most characters in a field. ScienceQA's longest, a lecture, has about 3,000."""
 
 MAX_NAME = 200
-"""Characters of a pid, of a split's and of a picture's name. ScienceQA's pids have at most five."""
+"""Most characters in the name of a problem, split or picture. ScienceQA's pids have at most five."""
 
 MAX_IMAGE_BYTES = 1 << 26
-"""64 MiB in one encoded picture. ScienceQA's largest are below 1 MB."""
+"""64 MiB, the largest encoded picture. ScienceQA's are below 1 MB."""
 
 
 class BrokenProblem(UserError):
-    """One problem that cannot be used, where the rest can."""
+    """A problem that cannot be used, while others can."""
 
     def __init__(self, where: str, reason: str):
         super().__init__(f"{where}: {reason}")
@@ -41,7 +41,7 @@ class BrokenProblem(UserError):
 
 
 class BrokenProblems:
-    """Stops at the first broken problem, or leaves it out and keeps it for the count."""
+    """Stop at the first broken problem, or leave it out and count it."""
 
     def __init__(self, on_error: OnError):
         self._on_error = on_error
@@ -49,7 +49,7 @@ class BrokenProblems:
 
     @contextmanager
     def caught(self, pid: str | None = None, splits: Iterable[str] | None = None) -> Iterator[None]:
-        """Around the reading of one problem: what follows the break inside is not done.
+        """Catch a break while one problem is read; the rest of the block is then left out.
 
         Args:
             splits: all that name the problem; None if that is unknown.
@@ -64,7 +64,7 @@ class BrokenProblems:
 
 
 def checked_name(name: str, where: str) -> str:
-    """`name` itself: a pid, or a split's name, that a table and a message can show.
+    """Return `name`, a pid or a split's name, if a table and a message can show it.
 
     Raises:
         BrokenProblem: it is empty, longer than MAX_NAME, or holds control characters.
@@ -75,7 +75,7 @@ def checked_name(name: str, where: str) -> str:
 
 
 class Fields:
-    """The raw fields of one problem, checked as they are asked for."""
+    """The raw fields of a problem, each checked when it is asked for."""
 
     def __init__(self, raw: Mapping[str, object], where: str):
         """`where` names the file and the problem for messages."""
@@ -132,7 +132,7 @@ class Fields:
         return value
 
     def grade(self) -> int | None:
-        """`"grade7"` is 7."""
+        """The grade as a number, 7 for `"grade7"`."""
         value = self.text_or_unknown("grade")
         if value is None:
             return None
@@ -169,7 +169,7 @@ def problem_from_fields(
     choice_images: tuple[ImageSource, ...] = (),
     caption: str | None = None,
 ) -> Problem:
-    """The typed problem; its pictures, which each storage form keeps in its own way, are the caller's.
+    """Build the typed problem. Its pictures come from the caller, as each storage form keeps them in its own way.
 
     Raises:
         BrokenProblem: a field is missing, of the wrong type or out of range.
@@ -197,7 +197,7 @@ def problem_from_fields(
 
 
 def _json_type(value: object) -> str:
-    """What a JSON author calls it, with the value where it is short."""
+    """Describe a JSON value by its type, with the value itself where it is short."""
     name = {
         type(None): "null",
         bool: "true or false",

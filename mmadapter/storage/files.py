@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders with one writer, and how often a long work is saved."""
+"""Write files whole or not at all, check the room on a disk, and pace the saving of long work."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from mmadapter.errors import UserError
 
 SAVING_SHARE = 0.02
-"""Of the time that may go into saving the state of a long work."""
+"""Largest share of the time that goes into saving."""
 
 SAVE_SECONDS = 300.0
-"""The most work that a killed process can lose, however slow its disk is."""
+"""Longest time between savings, however slow the disk is: the most work that a killed process loses."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, previous: Path | None = None) -> None:
@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Tells the system's errors in the block as what they are to a user: `path` cannot be written.
+    """Report the system's errors in the block as a `UserError`: `path` cannot be written.
 
     Raises:
         UserError: in place of an `OSError`, which often does not name the file.
@@ -63,12 +63,12 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def free_room(folder: Path) -> int:
-    """Bytes free on the disk on which a folder is, or will be."""
+    """Bytes free on the disk of a folder, which need not exist yet."""
     return shutil.disk_usage(next(each for each in (folder, *folder.absolute().parents) if each.is_dir())).free
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Before hours of work whose result would not fit.
+    """Check that a result will fit, before hours of work.
 
     Args:
         folder: where it will be written; it need not be there yet.
@@ -82,8 +82,8 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 
 class PacedSaver:
-    """Saves the state of a long work as often as `SAVING_SHARE` of the time allows: what is quickly saved is never
-    far behind, and what takes long does not hold up the work.
+    """Save the state of long work as often as `SAVING_SHARE` of the time allows: often where it is quick, seldom where
+    it is slow.
 
     Args:
         save: writes the state.

@@ -1,4 +1,4 @@
-"""Files of a repository on the Hugging Face hub: from the local cache if they are there, else downloaded; and back."""
+"""Download files from the Hugging Face hub, and upload an adapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmadapter.storage.untrusted import read_json_object
 
 
 def hub_folder(name: str, required: Sequence[str], weights: Sequence[Sequence[str]]) -> Path:
-    """The local folder that holds a repository's `required` files and its weights.
+    """Return the local folder with a repository's `required` files and its weights.
 
     The cache is asked first, without a request: a run that has everything does not wait for the network.
 
@@ -39,7 +39,7 @@ def hub_folder(name: str, required: Sequence[str], weights: Sequence[Sequence[st
 
 
 def _snapshot(name: str, patterns: Sequence[str], *, local: bool) -> Path | None:
-    """The snapshot's folder, or None where the cache alone is asked and has not all of it."""
+    """The snapshot's folder, or None where only the cache is asked and lacks a part."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -106,7 +106,7 @@ def _complete(folder: Path, names: Sequence[str]) -> bool:
 
 
 def adapter_folder(name: str | Path, weights: Sequence[str]) -> Path:
-    """Where an adapter lies: a path as it is, or the local copy of ORG/NAME on the hub where nothing has that path.
+    """Find an adapter's folder: a path, or the local copy of ORG/NAME on the hub where no such path exists.
 
     Args:
         weights: names of the weights' file, of which a repository has one.
@@ -121,7 +121,7 @@ def adapter_folder(name: str | Path, weights: Sequence[str]) -> Path:
 
 
 def push_folder(folder: Path, name: str, *, private: bool | None = None) -> str:
-    """Create a repository on the hub where there is none yet, and put a folder's files there in one commit.
+    """Upload a folder's files in one commit, creating the repository if need be.
 
     Args:
         name: ORG/NAME.

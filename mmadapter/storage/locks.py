@@ -1,4 +1,4 @@
-"""Folders with one writer."""
+"""Lock a folder for one writer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mmadapter.errors import UserError
 from mmadapter.storage.files import write_errors
 
 LOCK_FILE = ".lock"
-"""In a folder with one writer. It stays when the writer has gone: what counts is whether somebody holds it."""
+"""The lock's file. It stays in the folder; only the lock on it counts."""
 
 
 @contextmanager
 def sole_writer(folder: Path, *, wait: Callable[[str], object] | None = None) -> Iterator[None]:
-    """Nobody else is in such a block for `folder`, which is made if need be; the hold of a killed process ends with it.
+    """Hold a folder, created if need be, for one writer. The hold of a killed process ends with it.
 
     Args:
         wait: for the end of another one's block, after this was told of it; otherwise that is an error.

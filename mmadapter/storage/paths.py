@@ -1,4 +1,4 @@
-"""Where files live that belong to no run: the cache and what the package ships."""
+"""Paths outside of runs: the cache, and what the package ships."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_CARD = "adapter.safetensors", "adapter_
 
 
 def cache_dir() -> Path:
-    """Features, fetched weights and generated data: `MMADAPTER_CACHE`, else `~/.cache/mmadapter`."""
+    """The cache, for features, fetched weights and generated data: `MMADAPTER_CACHE`, else `~/.cache/mmadapter`."""
     return Path(os.environ.get("MMADAPTER_CACHE") or Path.home() / ".cache" / "mmadapter").expanduser()
 
 
 def assets_dir() -> Path:
-    """The embedded backbones: inside an installed wheel, beside the package in a clone."""
+    """The folder of the embedded backbones: inside a wheel, or beside the package in a clone."""
     package = Path(__file__).parents[1]
     return next(folder for folder in (package / "assets", package.parent / "assets") if folder.is_dir())
 
 
 def embedded(name: str) -> Path | None:
-    """The folder of a backbone that the package ships, by its name."""
+    """The folder of an embedded backbone; None if there is none of this name."""
     folder = assets_dir() / name
     return folder if name and Path(name).name == name and folder.is_dir() else None
 
 
 def published_file() -> Path:
-    """Published results on ScienceQA, with their sources: `eval/published.csv` of a clone, and in a wheel too."""
+    """The file of published ScienceQA results with their sources: `eval/published.csv` in a clone."""
     package = Path(__file__).parents[1]
     return next(
         path for path in (package / "published.csv", package.parent / "eval" / "published.csv") if path.is_file()

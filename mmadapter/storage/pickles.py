@@ -1,4 +1,4 @@
-"""Checks a file for `torch.load` before it is opened."""
+"""Check files for `torch.load` before they are loaded."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 from mmadapter.storage.untrusted import loading_errors
 
 MAX_PICKLE = 1 << 22
-"""4 MiB that say which tensors a file has: those of ViT-bigG, with its optimiser's state, take 1 MB."""
+"""4 MiB for the list of a file's tensors; that of ViT-bigG with its optimiser's state takes 1 MB."""
 MAX_CLASS_NAME = 200
-"""Characters, of a class that a pickle asks for."""
+"""Most characters in the name of a class."""
 MAX_SHARED = 16
-"""Things other than texts and names that a pickle may use once more: each can double what it unfolds to."""
+"""Most objects, other than texts and names, that a pickle may reuse: each can double what it unfolds to."""
 
 
 def check_pickle(file: Path) -> None:
-    """Refuse a file for `torch.load` that would take it years, even where it may load nothing but weights.
+    """Refuse a file that would keep `torch.load` busy for years, even when it may load only weights.
 
     A pair of one pair twice, and so on for forty levels, has 400 bytes, and is hashed in 2^40 steps where it is a key.
 
@@ -46,7 +46,7 @@ def check_pickle(file: Path) -> None:
 
 
 def _used_again(pickle: io.BytesIO) -> int:
-    """How often the next pickle takes up again what is neither a text nor a name."""
+    """Count how often the next pickle reuses an object other than a text or a name."""
     made: dict[int, str] = {}
     argument: Any  # of the type that its opcode says
     before, count = "", 0

@@ -1,7 +1,7 @@
-"""Several processes at one work, as torchrun or `accelerate launch` start them: who does what, and what all know then.
+"""Share work among several processes, as torchrun or `accelerate launch` start them.
 
-One process is the case of a single share. What is shared goes on in step: every process does equally many pieces, for a
-forward of a sharded model (`sharding`) is one of all processes.
+A single process has a share of one. All processes work in step, on equally many pieces, because a forward of a sharded
+model needs all of them (`backbone.sharding`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
-    """Whether this process writes and prints; known before any of them has met another."""
+    """Whether this process writes and prints; known before the processes connect."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def in_step(pieces: Sequence[T]) -> Iterator[tuple[T, bool]]:
-    """This process' pieces, and of each whether it counts: where they do not divide, the last one is somebody else's
-    and done for company."""
+    """Yield this process' pieces, each with whether it counts: where they do not divide evenly, some repeat the last
+    one."""
     from accelerate import PartialState
 
     state = PartialState()
@@ -31,14 +31,14 @@ def in_step(pieces: Sequence[T]) -> Iterator[tuple[T, bool]]:
 
 
 def gathered(own: list[T]) -> list[T]:
-    """What all processes bring, the first one's first; every one gets all of it."""
+    """Collect lists from all processes, the first one's first, and give all of it to each."""
     from accelerate.utils import gather_object
 
     return gather_object(own)
 
 
 def from_first(find: Callable[[], T]) -> T:
-    """What the first process finds; the others wait for it and look for nothing."""
+    """Compute a value in the first process and give it to all."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -47,9 +47,9 @@ def from_first(find: Callable[[], T]) -> T:
 
 
 def leave_process_group() -> None:
-    """Ends the exchange, once all work is done: a process that takes it along to its end may be aborted there, by gloo.
+    """Leave the process group once all work is done; gloo may abort a process that does not.
 
-    Not after an error: others may be in the midst of an exchange then, which this would wait for.
+    Do not call it after an error: others may be exchanging data, and this would wait for them.
     """
     distributed = sys.modules.get("torch.distributed")  # a command without it has nothing to leave
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""One progress bar, with an estimate of the time that is left."""
+"""A progress bar with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """A bar on stderr while the block runs; silent if `quiet` or where stderr is no terminal or notebook.
+    """Show a bar on stderr while the block runs, unless `quiet` or stderr is neither a terminal nor a notebook.
 
     Yields:
         update(done, note=""): how much of `total` is done, and what to say behind the bar.

@@ -1,4 +1,4 @@
-"""Parquet files from strangers, read within bounds."""
+"""Read parquet files from strangers within bounds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pandas as pd
 from mmadapter.storage.untrusted import MAX_BYTES
 
 BATCH_ROWS = 64
-"""Of a table, decoded at a time."""
+"""Rows that are decoded at a time."""
 MAX_ROW_GROUP = 1 << 30
-"""Bytes of a part of a table that cannot be decoded in smaller ones; those of ScienceQA on the hub have pictures."""
+"""Most bytes of a row group, which is decoded at once; those of ScienceQA on the hub hold pictures."""
 
 
 @contextmanager
 def table_errors(file: Path) -> Iterator[None]:
-    """Whatever pyarrow raises over a damaged parquet file, as a `UserError` that names it."""
+    """Report any of pyarrow's errors over a damaged file as a `UserError` that names it."""
     from pyarrow import ArrowException
 
     try:
@@ -39,7 +39,7 @@ def table_errors(file: Path) -> Iterator[None]:
 def record_batches(
     table: ParquetFile, where: str, columns: list[str], *, groups: list[int] | None = None, at_most: int = MAX_BYTES
 ) -> Iterator[RecordBatch]:
-    """Some columns of a parquet table, a few rows at a time, valid in every value.
+    """Yield some columns of a parquet table, a few rows at a time, with every value validated.
 
     Args:
         columns: their names; `a.b` is a field of a struct.
@@ -65,7 +65,7 @@ def record_batches(
 
 
 def is_plain(kind: DataType) -> bool:
-    """Whether a column holds texts, numbers or lists of them, which become Python's own without a surprise."""
+    """Whether a column holds texts, numbers or lists of them."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
@@ -75,7 +75,7 @@ def is_plain(kind: DataType) -> bool:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Those of the columns that a parquet file has, each of texts or numbers, `probabilities` of lists of them.
+    """Read those of the columns that a parquet file has: texts or numbers, `probabilities` as lists of them.
 
     Raises:
         UserError: it cannot be read, is larger than MAX_BYTES decoded, or has a column of another type.

@@ -1,4 +1,4 @@
-"""Named tensors in a safetensors file of our own: whole, and with a checksum, so that damage is told, not loaded."""
+"""Store named tensors in a safetensors file with a checksum, so that damage is reported and not loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from mmadapter.storage.files import write_whole
 
 CHECKSUM = "sha256"
-"""Its name in the file's metadata."""
+"""Name of the checksum in the file's metadata."""
 
 
 class Damaged(Exception):
@@ -25,7 +25,7 @@ class Damaged(Exception):
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str], *, previous: Path | None = None
 ) -> None:
-    """Write tensors of any device, and texts about them.
+    """Write tensors from any device, with texts about them.
 
     Args:
         previous: where the file goes that was at `path`.
@@ -39,7 +39,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What `save_tensors` wrote: the tensors, on the CPU and in memory of their own, and the texts.
+    """Read what `save_tensors` wrote: the tensors, on the CPU and in memory of their own, and the texts.
 
     Raises:
         Damaged: it is not what was written.

@@ -1,4 +1,4 @@
-"""Files of others, read so that every defect has a name: kind, size, encoding, syntax, repeated keys, types."""
+"""Read files from strangers so that each defect is named: kind, size, encoding, syntax, repeated keys, types."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 MAX_BYTES = 1 << 27
-"""128 MiB in one file. ScienceQA's problems.json has 30 MB, 4,241 answers with their reasoning have 50; a JSON text of
-this size that is nothing but `[[],[],...]` takes 3 GiB of memory."""
+"""128 MiB, the largest file. ScienceQA's problems.json has 30 MB, 4,241 answers with reasoning 50. A JSON text of this
+size made of `[[],[],...]` takes 3 GiB of memory."""
 MAX_RECORD = 1 << 24
-"""16 MiB in a small one: a configuration, a log, a record of a run."""
+"""16 MiB, the largest configuration, log or record."""
 
 
 class RepeatedKeys(dict):
-    """A JSON object in which some keys occur more than once; JSON itself would silently keep the last."""
+    """A JSON object that repeats keys; Python's parser would silently keep the last value."""
 
     def __init__(self, pairs: list[tuple[str, object]]):
         super().__init__(pairs)
@@ -40,7 +40,7 @@ def repeated_keys(parsed: object) -> list[str]:
 
 
 def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
-    """The content of a regular file: a pipe or a device, which an archive can hold, might never end.
+    """Read a regular file. A pipe or a device, which an archive can hold, might never end.
 
     Raises:
         UserError: no such file, not a regular one, more than `at_most` bytes.
@@ -59,7 +59,7 @@ def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
 
 
 def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
-    """The value in a JSON text; each object in it is a `RepeatedKeys` if it repeats a key.
+    """Parse a JSON text; an object that repeats a key becomes a `RepeatedKeys`.
 
     Args:
         where: the file.
@@ -81,7 +81,7 @@ def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
 
 
 def read_json_object(file: Path, at_most: int = MAX_BYTES) -> dict[str, object]:
-    """The object in `file`, as `parse_json` gives it.
+    """Read the JSON object in a file.
 
     Raises:
         UserError: as `read_bytes` and `parse_json`; not an object.
@@ -93,7 +93,7 @@ def read_json_object(file: Path, at_most: int = MAX_BYTES) -> dict[str, object]:
 
 
 def short(value: object) -> str:
-    """A value that may be anything, for a message: what it is, and the value itself where it is short.
+    """Describe any value for a message: its kind, and the value itself where it is short.
 
     A list or an object is only named: printing it may take longer than anybody waits.
     """
@@ -111,7 +111,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def checked_fields(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values of a dataclass' fields, each of the type that its annotation says; not all need be there.
+    """Check values for a dataclass' fields by their annotations; not all fields need be there.
 
     Known are bool, int, float (a number, or a text such as `1e-2`, which YAML does not take for one), str, Path (as
     text), Literal, `tuple[X, ...]` (as a list of any length) and `X | None`. Numbers are finite, and int has 64 bits.
@@ -165,7 +165,7 @@ def _type_words(hint: Any) -> str:
 
 @contextmanager
 def loading_errors(where: str) -> Iterator[None]:
-    """Whatever a library raises over a damaged model, in one line.
+    """Report whatever a library raises over a damaged model in one line.
 
     That is any exception: ZeroDivisionError over no heads, bare Exceptions over a tokenizer's file. Rust's panics are
     not even that.

@@ -1,1 +1,1 @@
-"""Training an adapter: batches, the loop, checkpoints, the run's folder."""
+"""Train an adapter: batches, the loop, checkpoints, the log."""

@@ -1,4 +1,4 @@
-"""Which problems make a batch: the same for every variant, resume and machine under one seed."""
+"""Batch the training problems, the same way for every variant, resume and machine under one seed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from mmadapter.inference.rows import similar_lengths
 
 BUCKET = 32
-"""Batches among which problems are sorted by length: padding shrinks, the order stays random."""
+"""Batches among which problems are sorted by length: less padding, still a random order."""
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """A random partition of the problems into batches of similar length.
+    """Partition the problems at random into batches of similar length.
 
     Args:
         lengths: tokens of each problem.
@@ -30,11 +30,11 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int
 def forward_parts(
     batch: Sequence[int], lengths: Sequence[int], max_tokens: int, share: tuple[int, int]
 ) -> list[list[int]]:
-    """One process' part of a batch, cut into forwards of similar length and at most `max_tokens` padded tokens.
+    """Cut one process' part of a batch into forwards of similar length and at most `max_tokens` padded tokens.
 
     Args:
         lengths: tokens of each problem.
-        share: (process, processes): of the problems in order of length every process takes each so many-th.
+        share: (process, processes). In order of length, a process takes every `processes`-th problem.
     """
     process, processes = share
     own = sorted(batch, key=lambda index: lengths[index], reverse=True)[process::processes]

@@ -1,4 +1,4 @@
-"""The state of a training between two steps, in one file that is whole or not there; the one before it is kept.
+"""Save the state of a training between two steps in one file, whole or not at all, and keep the one before it.
 
 A training is deterministic: from either of the two it goes on to the same adapter.
 """
@@ -19,29 +19,29 @@ from mmadapter.storage.tensors import Damaged, load_tensors, save_tensors
 
 @dataclass
 class Progress:
-    """Where a training stands."""
+    """The position of a training."""
 
     epoch: int = 0
     """Epoch of the next step, from 0."""
     batch: int = 0
-    """Batch of that epoch with which the next step begins."""
+    """Batch within that epoch of the next step."""
     step: int = 0
     """Optimiser steps done."""
     loss_sum: float = 0.0
-    """Of the answer tokens of this epoch so far, in nats."""
+    """Summed loss of this epoch's answer tokens so far, in nats."""
     tokens: int = 0
-    """Answer tokens of this epoch so far."""
+    """Number of this epoch's answer tokens so far."""
     best_epoch: int | None = None
     best_accuracy: float | None = None
     best_loss: float | None = None
 
     def advance(self, loss: float, tokens: int) -> None:
-        """One step, of `tokens` answer tokens with a mean loss of `loss`."""
+        """Count a step with `tokens` answer tokens and a mean loss of `loss`."""
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum, self.tokens = self.loss_sum + loss * tokens, self.tokens + tokens
 
     def end_epoch(self, val_loss: float | None, val_accuracy: float | None) -> bool:
-        """To the next epoch. Returns whether this one was the best: the last one, where nothing validates."""
+        """Go to the next epoch, and return whether this one was the best so far; without validation the last one is."""
         self.epoch, self.batch, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
         if val_loss is None or self.best_loss is None:
             best = True
@@ -61,7 +61,7 @@ def save_checkpoint(
     progress: Progress,
     best: dict[str, Tensor],
 ) -> None:
-    """Write the adapter, the optimiser's moments and the best epoch's adapter; the last checkpoint is kept.
+    """Write the adapter, the optimiser's moments and the best epoch's adapter, keeping the last checkpoint.
 
     Raises:
         UserError: the folder cannot be written; both checkpoints are as they were.
@@ -75,15 +75,15 @@ def save_checkpoint(
 
 
 def checkpoint_bytes(adapter: nn.Module) -> int:
-    """What a training writes at most: the last checkpoint, the one before it and the one that is being written, each
-    with the adapter, the best epoch's and two moments, and the adapter itself."""
+    """Most bytes that a training writes: three checkpoints (the last, the one before, the one being written), each with
+    the adapter, the best epoch's and two moments, and the adapter itself."""
     return (3 * 4 + 1) * sum(tensor.nbytes for tensor in adapter.state_dict().values())
 
 
 def load_checkpoint(
     folder: VariantFolder, adapter: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Put the last checkpoint's state into `adapter` and `optimizer`; if it is damaged, the previous one's.
+    """Load the last checkpoint into `adapter` and `optimizer`, or the previous one if that is damaged.
 
     Returns:
         Where the training stood, and the best epoch's adapter (empty before the first epoch's end); None where there

@@ -14,23 +14,23 @@ from mmadapter.storage.files import write_errors, write_text
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch, as the log has it."""
+    """One epoch in the log."""
 
     epoch: int
     """From 1."""
     step: int
     """Optimiser steps done at its end."""
     train_loss: float
-    """Nats an answer token, over the epoch."""
+    """Training loss over the epoch, in nats an answer token."""
     val_loss: float | None
     val_accuracy: float | None
     """Percent; None without validation problems that have options."""
     seconds: float
-    """Of this process' training so far; starts again at a resume."""
+    """Training time of this process so far; starts again at a resume."""
 
 
 class TrainingLog:
-    """Appends one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
+    """Append one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
 
     def __init__(self, folder: VariantFolder | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
         """
@@ -53,16 +53,16 @@ class TrainingLog:
                 self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def step(self, step: int, *, loss: float, learning_rate: float, gradient_norm: float) -> None:
-        """One optimiser step; the loss is in nats an answer token."""
+        """Log an optimiser step; the loss is in nats an answer token."""
         self._write({"step": step, "loss": loss, "learning_rate": learning_rate, "gradient_norm": gradient_norm})
 
     def epoch(self, record: EpochRecord) -> None:
-        """The end of an epoch."""
+        """Log the end of an epoch."""
         self.epochs.append(record)
         self._write(asdict(record))
 
     def sync(self) -> None:
-        """Waits until the disk has it: a checkpoint must not survive a power failure that its log does not."""
+        """Flush to disk: a checkpoint must not survive a power failure that its log does not."""
         if self._path is not None:
             with write_errors(self._path), self._path.open("a") as file:
                 os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Training an adapter on a frozen model: answer loss, AdamW, warm-up and cosine, validation every epoch."""
+"""Train an adapter on a frozen model: answer loss, AdamW, warm-up and cosine, validation every epoch."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def train(
 ) -> list[EpochRecord]:
     """Train `model`'s adapter on the train split; it ends as that of the epoch with the best val accuracy.
 
-    At equal accuracy, and for instructions, which have none, the lower loss is the better; without val problems the
-    last epoch is taken. The order of the problems depends on the recipe's seed and their lengths alone: both variants
-    see the same batches.
+    The lower loss decides at equal accuracy, and for instructions, which have none; without val problems the last epoch
+    counts. The order of the problems depends only on the recipe's seed and their lengths: both variants see the same
+    batches.
 
     Args:
-        images: features of the data's images, if they are at hand.
-        folder: where the log, the checkpoint and at the end the adapter are written.
+        images: features of the data's images, if available.
+        folder: for the log, the checkpoints and at the end the adapter.
         resume: go on from the folder's checkpoint, if there is one.
 
     Returns:
@@ -157,7 +157,7 @@ def train(
 
 
 def _whiten(model: MultimodalAdapter, images: QuestionImages | None, train_set: Sequence[Encoded]) -> None:
-    """Fit the projection to the training images, once; all processes take the first one's axes."""
+    """Fit the projection's components to the training images, once; all processes use the first one's."""
     projection = model.adapter.projection
     if images is None or projection is None or not projection.unfitted:
         return
@@ -168,7 +168,7 @@ def _whiten(model: MultimodalAdapter, images: QuestionImages | None, train_set: 
 
 @contextmanager
 def _stop_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM wait for the end of a step; a second one does not. Yields whether one came."""
+    """Let Ctrl-C and SIGTERM wait for the end of a step, but not a second one; yield whether one came."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set  # signals belong to the main thread

@@ -1,4 +1,4 @@
-"""One optimiser step's gradient, in parts and over processes."""
+"""Compute the gradient of an optimiser step, in parts and over processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmadapter.training.batches import forward_parts
 def parts_in_step(
     batch: Sequence[int], lengths: Sequence[int], max_tokens: int, accelerator: Accelerator
 ) -> list[tuple[list[int], bool]]:
-    """This process' forwards of a batch, and whether each counts: all processes have equally many (`processes`)."""
+    """Split a batch into this process' forwards, each with whether it counts: all processes have equally many."""
     everyone = range(accelerator.num_processes)
     parts = [forward_parts(batch, lengths, max_tokens, (process, len(everyone))) for process in everyone]
     own, idle = parts[accelerator.process_index], [min(batch, key=lengths.__getitem__)]
@@ -36,13 +36,13 @@ def backward(
     choice_loss: float,
     accelerator: Accelerator,
 ) -> Float[Tensor, ""]:
-    """Adds up the gradient of one process' parts of a batch. Returns their loss.
+    """Accumulate the gradient of one process' parts of a batch, and return their loss.
 
-    Both are divided by what the whole batch has: summed over parts and processes they are the batch's.
+    Loss and gradient are divided by the size of the whole batch: summed over parts and processes they are the batch's.
 
     Args:
+        parts: forwards, each with whether it counts; one that does not adds 0.
         sizes: answer tokens and questions of the whole batch.
-        parts: and whether each counts; to the loss and the gradient of one that does not, 0 is added.
     """
     total = torch.zeros((), device=model.llm.model.device)
     for part, counts in parts:
@@ -62,7 +62,7 @@ def backward(
 def sum_over_processes(
     weights: Sequence[nn.Parameter], loss: Float[Tensor, ""], stop: bool, accelerator: Accelerator
 ) -> tuple[float, bool]:
-    """Sums the gradients and the loss, and lets all stop if one shall: all of it in one exchange."""
+    """Sum gradients and loss over the processes, and stop all if one shall, in one exchange."""
     if accelerator.num_processes > 1:
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
         told = torch.stack([loss, loss.new_tensor(float(stop))])

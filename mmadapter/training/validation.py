@@ -24,11 +24,10 @@ def validate(
     questions: Sequence[Encoded],
     stored: Activations | None = None,
 ) -> tuple[float | None, float | None]:
-    """Loss (nats an answer token) and likelihood accuracy (percent); None for no questions.
+    """Compute loss (nats an answer token) and likelihood accuracy (percent); None without questions.
 
-    Nor is there an accuracy where no question has two options, as instructions have.
-
-    Processes share the questions, and each returns what all have found.
+    Instructions have no accuracy: their questions have one option. Processes share the questions, and each returns the
+    result of all.
     """
     state = PartialState()
     if not questions:
