@@ -1,4 +1,4 @@
-"""Drawing with Pillow: a pen with soft edges, and how a scene becomes a picture.
+"""Draw with Pillow: a pen with soft edges, and the way from a scene to a picture.
 
 Coordinates are in a square of 128 x 128 units, whatever the size of the picture; y points down.
 """
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIZE = 128
-"""Pixels of a side, and units of a side."""
+"""Side of a picture in pixels, and in units."""
 
 OVERSAMPLING = 3
-"""Pictures are drawn larger and reduced: Pillow's shapes have no soft edges of their own."""
+"""Factor by which pictures are drawn larger and then reduced, as Pillow's shapes have hard edges."""
 
 INK = "#2b2b33"
 
@@ -31,14 +31,14 @@ class Scene(Protocol):
 
     @property
     def seed(self) -> int:
-        """Settles what no sentence mentions: where things lie exactly, shades, sizes."""
+        """Seed of everything that no sentence mentions: exact places, shades, sizes."""
 
     def paint(self, pen: Pen, rng: Random) -> None:
-        """Draw onto a page that is filled already; `rng` comes from `seed`."""
+        """Draw onto a filled page; `rng` comes from `seed`."""
 
 
 class Pen:
-    """Shapes on a page, in units."""
+    """Draws shapes on a page, in units."""
 
     def __init__(self, paper: str = "#ffffff") -> None:
         from PIL import Image, ImageDraw
@@ -72,7 +72,7 @@ class Pen:
         self.polygon([end, *wings], fill, None)
 
     def text(self, x: Units, y: Units, text: str, size: Units = 10, fill: str = INK) -> None:
-        """Text centred on (x, y), in the font that Pillow brings along."""
+        """Text centred on (x, y), in Pillow's own font."""
         from PIL import ImageFont
 
         font = ImageFont.load_default(size * OVERSAMPLING)
@@ -80,7 +80,7 @@ class Pen:
 
 
 def draw(scene: Scene) -> Image:
-    """The picture of a scene, RGB, 128 x 128 pixels; equal scenes give equal pixels."""
+    """Draw a scene, RGB, 128 x 128 pixels; equal scenes give equal pixels."""
     from PIL import Image
 
     rng = Random(scene.seed)
@@ -96,7 +96,7 @@ def shade(rng: Random, color: str, spread: int = 14) -> str:
 
 
 def ring(x: Units, y: Units, radii: Sequence[Units], turn: Units = 0) -> list[Point]:
-    """The points around (x, y) at these distances, at even angles from `turn` (radians) on."""
+    """Points around (x, y) at these distances, at even angles from `turn` (radians)."""
     angles = [turn + 2 * math.pi * i / len(radii) for i in range(len(radii))]
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]
 

@@ -1,4 +1,4 @@
-"""What a question family is, and how one problem of it is drawn from a random generator.
+"""A family of questions, and how one of its problems is sampled.
 
 The answer is fixed before anything else: the generator first settles which value is right and at which
 position it stands, then the family builds a question around it. Question, hint and wrong options follow the
@@ -18,7 +18,7 @@ from mmadapter.demo.drawing import Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a family writes: everything but the order of the options."""
+    """A problem as a family writes it, before its options are ordered."""
 
     question: str
     answer: str
@@ -32,7 +32,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A kind of question, with ScienceQA's metadata of all its problems."""
+    """A kind of question, with ScienceQA's metadata."""
 
     name: str
     subject: str
@@ -44,14 +44,14 @@ class Family:
     """First and last grade."""
     context: Literal["image", "text", "none"]
     values: Sequence[str]
-    """What the answer can be (or what settles it); each is equally frequent."""
+    """Possible answers (or what decides them); each is equally frequent."""
     n_choices: int
     draft: Callable[[Random, str], Draft]
     share: int | float
     """Weight of this family among all."""
     task: str = "closed choice"
     aside: str = ""
-    """A remark that stands in the hint of some image problems; it does not help."""
+    """A remark in the hint of some image problems, which does not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +66,26 @@ class DemoProblem:
     hint: str
     """"" if there is none."""
     caption: str | None
-    """What the picture shows, the decisive attribute included; None without a picture."""
+    """Description of the picture, with the decisive attribute; None without a picture."""
     scene: Scene | None
-    """What `mmadapter.demo.draw` needs to draw the picture; None without one."""
+    """Scene of the picture, for `mmadapter.demo.draw`; None without one."""
     solution: str
     grade: int
 
     @property
     def key(self) -> tuple[str, str, str | None, frozenset[str]]:
-        """Two problems with equal keys are the same problem, whatever the order of their options."""
+        """Equal for problems that differ only in the order of their options."""
         return self.question, self.hint, self.caption, frozenset(self.choices)
 
 
 ASIDE_SHARE = 0.1
-"""Share of the image problems that have a hint too: ScienceQA's TXT and IMG overlap."""
+"""Share of the image problems that also have a hint: ScienceQA's TXT and IMG overlap."""
 
 
 def sample_problem(
     rng: Random, family: Family, *, value: str | None = None, position: int | None = None
 ) -> DemoProblem:
-    """A fresh problem of a family, without drawing its picture.
+    """Sample a problem of a family, without drawing its picture.
 
     Args:
         value: one of `family.values`; drawn uniformly where None.
@@ -123,10 +123,10 @@ def names(rng: Random, count: int) -> list[str]:
 
 
 def with_article(noun: str) -> str:
-    """A pear, an apple."""
+    """The word with its article: a pear, an apple."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def fresh_seed(rng: Random) -> int:
-    """A seed for what no sentence of a picture's caption mentions."""
+    """A seed for everything that a caption does not mention."""
     return rng.getrandbits(32)

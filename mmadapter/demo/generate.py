@@ -1,4 +1,4 @@
-"""From a seed to three splits of problems, and to a folder in ScienceQA's original layout."""
+"""Generate three splits of problems from a seed, and write them in ScienceQA's original layout."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 def demo_problems(
     seed: int = 0, sizes: Mapping[str, int] = DEFAULT_SIZES, families: Sequence[Family] = FAMILIES
 ) -> dict[str, list[DemoProblem]]:
-    """The splits, text only: no problem stands twice, within a split or in two of them.
+    """Generate the splits, text only. No problem occurs twice.
 
     Within a split and family every position of the right answer, and every right value, occurs equally
     often, give or take one.
@@ -114,7 +114,7 @@ def _record(problem: DemoProblem, split: str) -> dict:
 
 
 def _png(problem: DemoProblem, pictures: set[bytes]) -> bytes:
-    """The encoded picture; unlike any in `pictures`, to which it is added."""
+    """Encode a picture that differs from all in `pictures`, and add it there."""
     scene = problem.scene
     assert scene is not None
     while True:
@@ -128,7 +128,7 @@ def _png(problem: DemoProblem, pictures: set[bytes]) -> bytes:
 
 
 def _apportion(families: Sequence[Family], size: int) -> list[tuple[Family, int]]:
-    """How many problems each family gets, by largest remainders."""
+    """Number of problems in each family, by largest remainders."""
     total = sum(family.share for family in families)
     quotas = [size * family.share / total for family in families]
     counts = [int(quota) for quota in quotas]
@@ -139,7 +139,7 @@ def _apportion(families: Sequence[Family], size: int) -> list[tuple[Family, int]
 
 
 def _deck(rng: Random, cards: Sequence[T]) -> Iterator[T]:
-    """The cards in random order, again and again: after any number of draws they are balanced to one."""
+    """Deal the cards in random order, again and again: balanced to one after any number of draws."""
     while True:
         yield from rng.sample(cards, len(cards))
 

@@ -29,7 +29,7 @@ ACTIONS = {
     "visit": ("visited", "the museum"), "watch": ("watched", "the birds"), "wash": ("washed", "the dog"),
     "climb": ("climbed", "a hill"), "push": ("pushed", "the cart"), "open": ("opened", "a shop"),
 }  # fmt: skip
-"""Verb: its past tense and an object."""
+"""Verbs with their past tense and an object."""
 
 
 def _venn(rng: Random, value: str) -> Draft:

@@ -18,7 +18,7 @@ class Magnets:
     """Two bar magnets in a row."""
 
     poles: str
-    """The two that face each other, left magnet first: "NS"."""
+    """The two facing poles, left magnet first: "NS"."""
     seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
@@ -42,10 +42,10 @@ def _opposite(pole: str) -> str:
 
 @dataclass(frozen=True)
 class Solutions:
-    """Two beakers with equal volumes of solvent, and particles in them."""
+    """Two beakers with equal volumes of solvent, and particles."""
 
     particles: tuple[int, int]
-    """In beaker A and in beaker B."""
+    """Particles in beaker A and in beaker B."""
     color: str
     seed: int
 
@@ -89,7 +89,7 @@ class Punnett:
     parents: tuple[str, str]
     """Genotypes: ("Ff", "ff")."""
     shown: str
-    """Which phenotype is painted: "dominant" or "recessive"."""
+    """The painted phenotype: "dominant" or "recessive"."""
     color: str
     seed: int
 
@@ -109,14 +109,14 @@ class Punnett:
 
     @property
     def boxes(self) -> int:
-        """How many of the four boxes show the phenotype."""
+        """Number of the four boxes with the phenotype."""
         cells = [upper + lower for upper in self.parents[0] for lower in self.parents[1]]
         return sum((cell != cell.lower()) == (self.shown == "dominant") for cell in cells)
 
 
 @dataclass(frozen=True)
 class FoodChain:
-    """Three organisms one above the other; an arrow points from what is eaten to what eats it."""
+    """Three organisms above one another; an arrow points from the eaten to the eater."""
 
     organisms: tuple[str, str, str]
     """The top predator first."""

@@ -119,4 +119,4 @@ PAINTERS: dict[str, Callable[[Pen, Units, Units], None]] = {
     "berries": _berries,
     "clover": _clover,
 }
-"""By name: predators, what they eat, and what that eats."""
+"""Drawing by name: predators, their prey, and its food."""

@@ -67,7 +67,7 @@ class Venn:
     """Two circles that overlap, and a star."""
 
     zone: str
-    """Where the star stands: left, right, both or outside."""
+    """Place of the star: left, right, both or outside."""
     colors: tuple[str, str]
     seed: int
 

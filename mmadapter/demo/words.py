@@ -1,8 +1,8 @@
-"""The word lists that the question families fill their sentences from."""
+"""Word lists for the question families."""
 
 
 def listed(line: str, separator: str | None = None) -> tuple[str, ...]:
-    """The words of a line, or its phrases between separators."""
+    """Split a line into words, or into phrases between separators."""
     return tuple(line.split(separator))
 
 
@@ -26,7 +26,7 @@ COLORS = {
     "purple": "#8040a8",
     "orange": "#e67a1f",
 }
-"""Colors by name, as they are drawn."""
+"""Colors by name."""
 
 CAPITALS = {
     "Alabama": "Montgomery", "Alaska": "Juneau", "Arizona": "Phoenix", "Arkansas": "Little Rock",

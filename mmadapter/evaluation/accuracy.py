@@ -13,13 +13,13 @@ import pandas as pd
 from mmadapter.evaluation.frame import split_systems
 
 TABLE_COLUMNS = ("Avg", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
-"""In the paper's order."""
+"""Columns of a table, in the paper's order."""
 
 SUBJECT_COLUMNS = {"NAT": "natural science", "SOC": "social science", "LAN": "language science"}
 
 
 def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Which questions are in each column.
+    """Find the questions in each column.
 
     Args:
         frame: `subject`, `has_text`, `has_image`, `grade` of the questions.
@@ -44,17 +44,17 @@ def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def percent(correct: int, n: int) -> float:
-    """In the official script's order of operations: only so does every second decimal round as its does."""
+    """Percentage in the official script's order of operations, so that every second decimal rounds alike."""
     return correct / n * 100 if n else float("nan")
 
 
 def two_decimals(value: float) -> float:
-    """As printed. numpy and pandas round by multiplying first, and get some second decimals wrong."""
+    """Round as printed; numpy and pandas multiply first and get some second decimals wrong."""
     return float(f"{value:.2f}")
 
 
 def accuracy_by_class(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
-    """Accuracy in percent, and over what.
+    """Compute accuracy in percent by class, with the numbers behind it.
 
     Args:
         frame: one system's error frame: `correct`, and what `question_classes` needs.
@@ -78,7 +78,7 @@ def accuracy_by_class(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | No
 
 
 def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> pd.DataFrame:
-    """Published results on ScienceQA, digit for digit.
+    """Read published results on ScienceQA, digit for digit.
 
     Args:
         kinds: `paper` (Table 2 of the paper), `paper-ablation`, `leaderboard`, `readme`, `result-file`,
@@ -98,7 +98,7 @@ def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> 
 
 
 def accuracy_table(frames: pd.DataFrame | Mapping[str, pd.DataFrame], *, published: bool = False) -> pd.DataFrame:
-    """The paper's table: a row a system.
+    """Build the paper's table, one row a system.
 
     Args:
         frames: an error frame (of one system or several), or several by name.

@@ -1,4 +1,4 @@
-"""The usual questions about a system's errors, one line each, over the frame of `error_frame`.
+"""Answer the usual questions about a system's errors, one line each, from the frame of `error_frame`.
 
     worst(frame, by="skill")                          the skills it is worst at
     letter_confusions(frame)                          which letter it says for which
@@ -22,11 +22,11 @@ from mmadapter.evaluation.statistics import LEVEL, compare
 from mmadapter.scienceqa.problems import LETTERS, Dataset
 
 UNPARSED = "-"
-"""In the place of a letter."""
+"""Stands for a letter where an answer did not parse."""
 
 
 def worst(frame: pd.DataFrame, by: str, *, least: int = 5) -> pd.DataFrame:
-    """The groups of questions that a system is worst at.
+    """Find the groups of questions that a system is worst at.
 
     Sorted by the upper end of the interval: first come those that are surely bad, not those that are small.
 
@@ -50,7 +50,7 @@ def worst(frame: pd.DataFrame, by: str, *, least: int = 5) -> pd.DataFrame:
 
 
 def letter_confusions(frame: pd.DataFrame) -> pd.DataFrame:
-    """How often which letter is said (columns) for which right one (rows); `-` is an answer that did not parse.
+    """Count which letter is said (columns) for which right one (rows); `-` is an answer that did not parse.
 
     A letter that many questions do not have is rarely said: what is wrong with an answer shows in its row.
     """
@@ -62,7 +62,7 @@ def letter_confusions(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def option_confusions(frame: pd.DataFrame, *, least: int = 2) -> pd.DataFrame:
-    """Which option text is said for which.
+    """Count which option text is said for which.
 
     Args:
         least: pairs that were confused less often are left out.
@@ -88,7 +88,7 @@ def option_confusions(frame: pd.DataFrame, *, least: int = 2) -> pd.DataFrame:
 
 
 def accuracy_against(frame: pd.DataFrame, values: str | pd.Series, *, bins: int = 5) -> pd.DataFrame:
-    """Accuracy against a property of the questions.
+    """Compute accuracy against a property of the questions.
 
     Args:
         values: a column of the frame (`n_choices`, `grade`, `prompt_tokens`, `confidence`, ...) or a series by pid,
@@ -113,7 +113,7 @@ def accuracy_against(frame: pd.DataFrame, values: str | pd.Series, *, bins: int 
 
 
 def where_image_helps(frame: pd.DataFrame, by: str = "topic") -> pd.DataFrame:
-    """Where the first of two systems (the one with images) is ahead of the second on questions with an image.
+    """Compare the first of two systems, the one with images, with the second on questions with an image.
 
     Args:
         frame: an error frame of two systems, the multimodal one first.
@@ -135,7 +135,7 @@ def where_image_helps(frame: pd.DataFrame, by: str = "topic") -> pd.DataFrame:
 
 
 def question_length(frame: pd.DataFrame) -> pd.Series:
-    """Words of each question, without hint and options."""
+    """Number of words of each question, without hint and options."""
     return frame["question"].str.split().str.len().astype("Int64").rename("question_length")
 
 
@@ -161,7 +161,7 @@ def image_size(data: Dataset) -> pd.Series:
 
 
 def template_seen(data: Dataset, split: str = "test", seen: str = "train") -> pd.Series:
-    """Whether a question's `template` occurs among those of the training problems.
+    """Whether each question's `template` occurs in the training problems.
 
     Args:
         data: a data set with both splits.
@@ -173,7 +173,7 @@ def template_seen(data: Dataset, split: str = "test", seen: str = "train") -> pd
 
 
 def template(question: str) -> str:
-    """A question without what distinguishes it from its near-duplicates.
+    """Reduce a question to what it shares with its near-duplicates.
 
     Quoted words become `"..."`, numbers `#` and names `@`; a name is a run of capitalised words (and what belongs
     to them: "of", "the") that does not open a sentence. Case, spaces and the marks around words go.
@@ -201,7 +201,7 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _accuracy(frame: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """Accuracy in every group, in the groups' order."""
+    """Accuracy in each group, in the groups' order."""
     right = frame["correct"].loc[groups.index].astype(bool)
     table = right.groupby(groups, observed=True).agg(["size", "sum"]).set_axis(["n", "correct"], axis=1)
     table["accuracy"] = table["correct"] / table["n"] * 100

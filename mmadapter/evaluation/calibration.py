@@ -1,4 +1,4 @@
-"""Whether a system knows when it is right: its confidence against its accuracy.
+"""Calibration: does a system's confidence match its accuracy?
 
 Confidence is the probability of the predicted option. Frames without probabilities have none: NaN.
 """
@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 BINS = 10
-"""Of equal width; the reliability diagrams of Guo et al. (2017) have 10, their error 15."""
+"""Number of bins of equal width. The reliability diagrams of Guo et al. (2017) have 10, their error 15."""
 
 
 def reliability(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
-    """The reliability diagram.
+    """Compute the reliability diagram.
 
     Args:
         frame: one system's error frame; questions without confidence are left out.
@@ -32,7 +32,7 @@ def reliability(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
 
 
 def expected_calibration_error(frame: pd.DataFrame, bins: int = BINS) -> float:
-    """Mean distance of confidence and accuracy over the bins, weighted by their questions; NaN without any."""
+    """Expected calibration error: mean distance of confidence and accuracy, weighted by questions; NaN without any."""
     table = reliability(frame, bins)
     if not table["n"].sum():
         return float("nan")
@@ -41,7 +41,7 @@ def expected_calibration_error(frame: pd.DataFrame, bins: int = BINS) -> float:
 
 
 def risk_coverage(frame: pd.DataFrame) -> pd.DataFrame:
-    """The error rate if only the most confident questions were answered.
+    """Compute the error rate when only the most confident questions are answered.
 
     Returns:
         A row for every confidence that occurs, falling: `confidence`, `coverage` (fraction of the questions

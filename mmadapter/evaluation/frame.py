@@ -1,4 +1,4 @@
-"""The per-question frame: everything known about a question beside what systems made of it."""
+"""The per-question frame: each question with every system's answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUESTION_COLUMNS = (
     "answer",
     "image",
 )
-"""Of `Dataset.to_pandas`, which gives them their dtypes."""
+"""Columns taken from `Dataset.to_pandas`, with its dtypes."""
 ANSWER_DTYPES = {
     "prediction": "Int64",
     "correct": "boolean",  # never <NA>: no prediction is not correct
@@ -43,12 +43,12 @@ ANSWER_DTYPES = {
 
 
 def question_frame(data: Dataset) -> pd.DataFrame:
-    """The questions of a data set, indexed by pid."""
+    """Return the questions of a data set, indexed by pid."""
     return data.to_pandas()[list(QUESTION_COLUMNS)]
 
 
 def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Dataset) -> pd.DataFrame:
-    """One row a question: the question, and what one system or several made of it.
+    """Return one row a question, with the answers of one system or several.
 
     Args:
         predictions: what `predict` returns or `predictions.parquet` holds, of one system or of several by name.
@@ -75,7 +75,7 @@ def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Da
 
 
 def join_systems(questions: pd.DataFrame, answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The frame of several systems, from `question_frame` and each system's `answer_frame`."""
+    """Join `question_frame` with the `answer_frame` of several systems."""
     frame = pd.concat([questions, *(each.add_suffix(f"_{name}") for name, each in answers.items())], axis=1)
     if len(answers) == 2:
         (a, b), labels = answers, dict(enumerate(outcome_names(*answers)))
@@ -85,12 +85,12 @@ def join_systems(questions: pd.DataFrame, answers: Mapping[str, pd.DataFrame]) -
 
 
 def outcome_names(a: str, b: str) -> tuple[str, str, str, str]:
-    """What two systems can make of a question: both right, only a, only b, both wrong."""
+    """Outcomes of a question for two systems: both right, only a, only b, both wrong."""
     return ("both right", f"only {a}", f"only {b}", "both wrong")
 
 
 def split_systems(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """An error frame of several systems, as one error frame a system; of one system: that, named `model`."""
+    """Split an error frame of several systems into one a system; a single system is named `model`."""
     if "correct" in frame:
         return {"model": frame}
     names = [column.removeprefix("correct_") for column in frame.columns if column.startswith("correct_")]
@@ -102,7 +102,7 @@ def split_systems(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
-    """The columns of `ANSWER_DTYPES`, one row a question of `questions`; see `error_frame`."""
+    """Return the columns of `ANSWER_DTYPES`, one row a question; see `error_frame`."""
     given = predictions.set_index("pid") if "pid" in predictions else predictions
     if "prediction" not in given:
         raise UserError(f"{name}: there is no column 'prediction'; there are: {', '.join(given.columns)}")
@@ -135,7 +135,7 @@ def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str =
 
 
 def check_pids(pids: pd.Index, expected: pd.Index, name: str) -> None:
-    """One prediction for each question, and no other.
+    """Check that each question has exactly one prediction, and no other question has any.
 
     Raises:
         UserError: how many are double, missing or too many, and which.
@@ -149,7 +149,7 @@ def check_pids(pids: pd.Index, expected: pd.Index, name: str) -> None:
 
 
 def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> None:
-    """Every prediction is an option of its question, or <NA>.
+    """Check that every prediction is an option of its question, or <NA>.
 
     Raises:
         UserError: how many are not, and which.
@@ -164,19 +164,19 @@ def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> Non
 
 
 def letter(index: SupportsIndex) -> str:
-    """A to E of an option."""
+    """Letter of an option, A to E."""
     return LETTERS[index]
 
 
 def some(items: Iterable[object], at_most: int = 5) -> str:
-    """The first few of many, the beginning of each, for a message."""
+    """List the first few of many, each cut short, for a message."""
     listed = list(items)
     rest = f", ... ({len(listed) - at_most} more)" if len(listed) > at_most else ""
     return ", ".join(str(item)[:80] for item in listed[:at_most]) + rest
 
 
 def _split_of(predictions: pd.DataFrame, data: Dataset) -> Dataset:
-    """The split that was predicted: the one that shares most pids, the smallest of those that share as many."""
+    """Find the predicted split: the one that shares most pids, the smallest of equals."""
     if len(data.splits) == 1:
         return data
     pids = set(_pids(predictions).astype(str))
@@ -189,7 +189,7 @@ def _pids(predictions: pd.DataFrame) -> pd.Index:
 
 
 def _probabilities(value: Any) -> list[float] | None:
-    """None where there are none; empty, as no question's are, where they are no numbers."""
+    """Probabilities as floats; None where there are none, empty where they are not numbers."""
     try:
         return None if value is None or np.ndim(value) == 0 else [float(x) for x in value]
     except (TypeError, ValueError, OverflowError):
@@ -197,7 +197,7 @@ def _probabilities(value: Any) -> list[float] | None:
 
 
 def _chosen(probabilities: list[float] | None, prediction: Any) -> tuple[float | None, float]:
-    """The probability of the prediction, and of the best other option (0 if there is no other)."""
+    """Probability of the prediction, and of the best other option (0 without one)."""
     if probabilities is None or pd.isna(prediction):
         return None, 0.0
     others = [p for i, p in enumerate(probabilities) if i != prediction]

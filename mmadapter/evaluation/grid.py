@@ -1,4 +1,4 @@
-"""A table of finished cells, dressed for a terminal, Markdown or LaTeX."""
+"""Format a table of finished cells for a terminal, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 DASH = "\N{EN DASH}"
-"""Stands where there is no number."""
+"""Shown where there is no number."""
 GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
-"""Least widths in a terminal: the groups of columns stand apart, and names are not cut to pieces."""
+"""Least column widths in a terminal: groups of columns stand apart, and names stay whole."""
 FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table of finished cells, which a format dresses."""
+    """A table of finished cells."""
 
     title: str
     headers: tuple[str, ...]
@@ -39,7 +39,7 @@ class Grid:
 
 
 def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
-    """The grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
+    """Format the grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
 
     Args:
         terminal: `table` may use a terminal's colours and width; else a star marks the best.

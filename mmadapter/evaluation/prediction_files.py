@@ -1,4 +1,4 @@
-"""Predictions as they exist in the world, read into one frame.
+"""Read other systems' predictions into one frame.
 
 Read are: a run of ours; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which
 LLaVA writes too (there -1 is an answer that did not parse); LLaVA's answers, a JSON object a line with
@@ -32,13 +32,13 @@ from mmadapter.storage.tables import read_table
 from mmadapter.storage.untrusted import MAX_BYTES, parse_json, read_bytes, repeated_keys, short
 
 MAX_INDEX = 1000
-"""Of an option; above it is none of any question, and no number of a frame."""
+"""Largest index that is read; no question has as many options."""
 
 
 def read_predictions(
     path: Path, questions: pd.DataFrame, *, rule: str | None = None, name: str | None = None
 ) -> Predictions:
-    """The answers in a file to a split's questions.
+    """Read the answers in a file to a split's questions.
 
     Args:
         path: a file in one of the module's formats, known by its ending: .json, .jsonl, .csv, .parquet.
@@ -77,7 +77,7 @@ def read_predictions(
 
 
 def _rule_in_file(frame: pd.DataFrame) -> str:
-    """Whose predictions a file holds; texts alone are still to be read."""
+    """The rule by which a file's answers were read; bare texts are still to be read."""
     if frame["output"].notna().any():
         read = frame["prediction"].notna() | frame["unparsed"].notna()
         return AS_FILED if read.any() else DEFAULT_RULE
@@ -85,7 +85,7 @@ def _rule_in_file(frame: pd.DataFrame) -> str:
 
 
 def _result_file(path: Path) -> pd.DataFrame:
-    """ScienceQA's, and LLaVA's."""
+    """ScienceQA's result file, which LLaVA writes too."""
     content = _once(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
     results = _once(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
@@ -113,7 +113,7 @@ def _result_file(path: Path) -> pd.DataFrame:
 
 
 def _answers_file(path: Path) -> pd.DataFrame:
-    """LLaVA's."""
+    """LLaVA's answers."""
     pids, texts = [], []
     for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
         if not line.strip():
@@ -166,7 +166,7 @@ _FLAGS = {"True": True, "False": False}
 
 
 def _index(value: object) -> int | None:
-    """An index, a letter, or nothing.
+    """Read an index, a letter, or an empty cell.
 
     Raises:
         ValueError: something else.
@@ -182,12 +182,12 @@ def _index(value: object) -> int | None:
 
 
 def _text(said: str) -> str:
-    """Without halves of surrogate pairs, where a generation ended within one: no file could hold them."""
+    """Replace halves of surrogate pairs, where a generation ended within one: no file can hold them."""
     return said.encode("utf-8", "replace").decode("utf-8")
 
 
 def _once(parsed: Any, where: object) -> Any:
-    """`parsed`, if it is no object that repeats a key."""
+    """Return `parsed`, unless it is an object that repeats a key."""
     if double := repeated_keys(parsed):
         raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(short, double))}")
     return parsed

@@ -1,4 +1,4 @@
-"""One system's answers, as a frame."""
+"""One system's answers as a frame."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 AS_FILED = "as filed"
-"""The rule of a file that holds indices: whatever its producer used."""
+"""Rule of a file of indices: whatever its producer used."""
 LIKELIHOOD = "likelihood"
-"""The rule of a prediction without text: the most probable option."""
+"""Rule of a prediction without text: the most probable option."""
 OPTION_TEXT = "option text"
-"""The rule of a run that generates an option's text: it must be written as the option is."""
+"""Rule of a run that generates an option's text: it must be written exactly as offered."""
 DEFAULT_RULE = "strict"
 GENERATED_RULE = {"letter": DEFAULT_RULE, "text": OPTION_TEXT, "response": OPTION_TEXT}
-"""How a text that one of our models generated is read, by the form of answer it was taught."""
+"""Rule for a generated text, by the form of answer that the model was taught."""
 
 PREDICTION_DTYPES = {
     "prediction": "Int64",
@@ -24,7 +24,7 @@ PREDICTION_DTYPES = {
     "prompt_tokens": "Int64",
     "truncated": "boolean",
 }
-"""Of a predictions frame, beside `pid` (string)."""
+"""Columns of a predictions frame beside `pid` (string)."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Predictions:
     rule: str
     """A name in `rules.RULES`, `AS_FILED`, `LIKELIHOOD` or `OPTION_TEXT`."""
     source: str
-    """The file."""
+    """The file's name, for people."""
 
 
 def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:
-    """A predictions frame of the given columns; the others are <NA>."""
+    """Build a predictions frame from the given columns; the others are <NA>."""
     frame = pd.DataFrame({"pid": pd.array(pid, dtype="string")})
     for column, dtype in PREDICTION_DTYPES.items():
         values = columns.get(column)

@@ -1,4 +1,4 @@
-"""Does the model look at the image, and does it read the options? Answers under other conditions, counted.
+"""Count whether a model looks at the image and reads the options, from its answers under other conditions.
 
 `conditions.control_answers` asks; its records are what everything here is computed from. The images: the true one,
 a blank one, another question's, none; a model that looks loses by the last three, one that does not loses nothing.
@@ -20,22 +20,22 @@ from mmadapter.evaluation.grid import DASH, Grid, p_digits
 from mmadapter.evaluation.statistics import accuracy_interval, compare
 
 CONDITIONS = ("true", "blank", "shuffled", "none")
-"""Of the image, in the order of the table."""
+"""Conditions of the image, in the table's order."""
 LABELS = dict(zip(CONDITIONS, ("true image", "blank image", "shuffled image", "no image"), strict=True))
 ROTATION = "rotation {}"
-"""Of the options: as many as there are options, 0 being the question as it stands."""
+"""Condition of the options; rotation 0 is the original order."""
 CONTROL_COLUMNS = ("condition", "pid", "prediction", "probabilities")
-"""Columns of `conditions.control_answers`."""
+"""Columns of the records."""
 RELIANCE_COLUMNS = ("IMG", *(name for name in TABLE_COLUMNS if name not in ("Avg", "IMG", "NO")))
-"""Of the questions with an image: all, and those of them in the paper's classes."""
+"""Classes of questions with an image: all of them, and those in each of the paper's classes."""
 
 
 @dataclass(frozen=True)
 class Controls:
-    """One system's answers under all conditions, counted."""
+    """One system's results under all conditions."""
 
     name: str
-    """The system's, as in the table of results."""
+    """The system's name in the table of results."""
     images: pd.DataFrame
     """`image_reliance` by the paper's classes; empty without a question with an image."""
     categories: pd.DataFrame
@@ -45,7 +45,7 @@ class Controls:
 
 
 def count_controls(name: str, records: pd.DataFrame, questions: pd.DataFrame) -> Controls:
-    """Everything that the controls say about one system.
+    """Count everything that the controls show about one system.
 
     Args:
         records: of `conditions.control_answers`.
@@ -60,7 +60,7 @@ def count_controls(name: str, records: pd.DataFrame, questions: pd.DataFrame) ->
 
 
 def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | None = None) -> pd.DataFrame:
-    """Accuracy with the true image, a blank one, another question's and none, and what each of them changes.
+    """Compute accuracy with the true image, a blank one, another question's and none, and what each changes.
 
     Args:
         records: of `conditions.control_answers`.
@@ -122,7 +122,7 @@ _RELIANCE = [
 
 
 def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
-    """What is left of a system's answers when the options stand in every rotation of their order.
+    """Measure how a system's answers hold when the options stand in every rotation of their order.
 
     Args:
         records: of `conditions.control_answers`.
@@ -165,7 +165,7 @@ def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame
 
 
 def controls_record(controls: Controls) -> dict[str, object]:
-    """For JSON: null where there is no number."""
+    """The controls for JSON, null where there is no number."""
 
     def rows(frame: pd.DataFrame) -> list[dict]:
         return json.loads(frame.to_json(orient="records"))
@@ -179,7 +179,7 @@ def controls_record(controls: Controls) -> dict[str, object]:
 
 
 def controls_grids(controls: Controls) -> list[Grid]:
-    """The two tables of one system."""
+    """Build the two tables of one system."""
     grids = [_order_grid(controls)]
     return [_reliance_grid(controls), *grids] if len(controls.images) else grids
 

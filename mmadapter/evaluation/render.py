@@ -1,4 +1,4 @@
-"""The table of results as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
+"""Render the table of results for a terminal, as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmadapter.evaluation.table import ResultTable, Row
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 COMPARED = ("points", "95 % from", "to", "p", "p Holm")
 TEST_QUESTIONS = 4241
-"""Of ScienceQA's test split: what published rows are over."""
+"""Size of ScienceQA's test split, which published rows are over."""
 
 
 def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -> str:
-    """The table in one of `FORMATS`, ending in a newline.
+    """Render the table in one of `FORMATS`, ending in a newline.
 
     Args:
         table: of `result_table`.
@@ -80,7 +80,7 @@ def _provenance(row: Row) -> tuple[str, str, str]:
 
 
 def result_notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
-    """What a reader of the numbers has to know; the sources of published rows last."""
+    """Notes for the reader of a table; the sources of published rows come last."""
     notes = []
     if any(digits is None for row in table.rows for digits in row.digits.values()):
         notes.append(f"{DASH} no such question, or not known of every question whether it is one")
@@ -94,7 +94,7 @@ def result_notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
 
 
 def comparison_grids(table: ResultTable) -> list[Grid]:
-    """A table a pair of systems, where intervals were asked for."""
+    """One table for each pair of systems, if intervals were asked for."""
     return [
         comparison_grid(compared, a, b, title=f"{a} minus {b}, question by question")
         for (a, b), compared in table.comparisons.items()
@@ -102,7 +102,7 @@ def comparison_grids(table: ResultTable) -> list[Grid]:
 
 
 def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Grid:
-    """What `intervals.compare` says about two systems, a row a class."""
+    """Show a comparison of two systems, one row a class."""
     return Grid(
         title=title,
         headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
@@ -161,7 +161,7 @@ def _json(table: ResultTable) -> str:
 
 
 def system_record(row: Row) -> dict[str, object]:
-    """A scored row for JSON: null where the table has a dash, and then the known part with its n."""
+    """A scored row for JSON: null where the table has a dash, with the known part and its n."""
     assert row.scores is not None  # only a published row has none
     columns = {}
     for name, score in row.scores.astype(object).iterrows():
@@ -184,5 +184,5 @@ def system_record(row: Row) -> dict[str, object]:
 
 
 def _number(value: float | None) -> float | None:
-    """Two decimals, as the tables have; what is no number is null."""
+    """Round to two decimals as in the tables; null where there is no number."""
     return None if value is None or pd.isna(value) else two_decimals(value)

@@ -1,4 +1,4 @@
-"""How well a model follows instructions: the loss of the expected responses, and how many it gives itself."""
+"""Score responses to instructions: loss of the expected ones, and how many are generated exactly."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ResponseScores:
 
     name: str
     loss: float
-    """Nats a token of the expected responses, their end-of-text token included."""
+    """Loss of the expected responses in nats a token, end-of-text token included."""
     exact: float
-    """Percent of the instructions whose greedily generated response is the expected one, letter by letter."""
+    """Percent of instructions whose greedily generated response is exactly the expected one."""
     n: int
-    """Instructions."""
+    """Number of instructions."""
     by_topic: dict[str, float]
-    """`exact` of each topic, where instructions have one."""
+    """`exact` by topic, where instructions have one."""
 
 
 def score_responses(name: str, loss: float, answers: pd.DataFrame, data: Dataset) -> ResponseScores:
@@ -43,7 +43,7 @@ def score_responses(name: str, loss: float, answers: pd.DataFrame, data: Dataset
 
 
 def responses_grid(systems: Sequence[ResponseScores], title: str) -> Grid:
-    """The table of a run: a row a model."""
+    """Build the table, one row a model."""
     topics = list(systems[0].by_topic)
     rows = [
         (each.name, f"{each.loss:.3f}", f"{each.exact:.2f}", *(f"{each.by_topic[topic]:.1f}" for topic in topics))

@@ -1,4 +1,4 @@
-"""How far a number can be trusted: bootstrap intervals, and paired comparison of two systems."""
+"""Bootstrap intervals, and paired comparison of two systems."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """In percent; NaN where there is no question."""
+    """An interval in percent; NaN without questions."""
 
     low: float
     high: float
 
 
 def accuracy_interval(correct: int, n: int, level: float = LEVEL) -> Interval:
-    """The percentile bootstrap over questions, without a sample.
+    """Compute the percentile bootstrap over questions, exactly and without sampling.
 
     n questions drawn with replacement from n, of which `correct` are right, hold Binomial(n, correct / n) right
     ones: the quantiles of the bootstrap are that distribution's, exactly. If all or none are right, it has no
@@ -41,7 +41,7 @@ def accuracy_interval(correct: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def accuracy_intervals(frame: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """The interval of every cell of a system's row.
+    """Compute the interval of every cell in a system's row.
 
     Args:
         frame: one system's error frame.
@@ -64,7 +64,7 @@ def compare(
     samples: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Two systems on the same questions.
+    """Compare two systems on the same questions.
 
     The test is McNemar's (`mcnemar`). The interval of the difference is the percentile bootstrap over questions; where
     they never differ, the exact bound on how often they would.
@@ -123,14 +123,14 @@ def compare(
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """p of McNemar's exact test: whether the questions that only one of two systems answers are evenly split."""
+    """p value of McNemar's exact test: whether the questions that only one system answers are evenly split."""
     from scipy import stats
 
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p values corrected for their number, by Holm's step-down procedure."""
+    """Correct p values for their number, by Holm's step-down procedure."""
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)

@@ -1,4 +1,4 @@
-"""The table of results: systems beside each other, beside published ones, with what their numbers rest on."""
+"""The table of results: systems, published rows, and what their numbers rest on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmadapter.evaluation.rules import random_credit
 from mmadapter.evaluation.statistics import accuracy_intervals, compare
 
 REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
-"""Rows that are no system's: the best number of a column is not theirs."""
+"""Rows that are not systems, and never the best of a column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,35 +28,35 @@ class Row:
 
     name: str
     digits: dict[str, str | None]
-    """By column: the accuracy as printed; None where a table has a dash."""
+    """Accuracy as printed, by column; None where a table has a dash."""
     source: str
-    """The file of the predictions, or the publication."""
+    """The predictions' file, or the publication."""
     rule: str | None = None
-    """Whose reading of the answers it is; None for a published row."""
+    """Rule that read the answers; None for a published row."""
     unparsed: int | None = None
-    """Answers that the rule could not read; None where that cannot be known."""
+    """Number of answers that the rule could not read; None if unknown."""
     random_credit: float | None = None
-    """Points of Avg that a random option for each unparsed answer is worth; None where that is not known."""
+    """Points of Avg that a random option for each unparsed answer is worth; None if unknown."""
     scores: pd.DataFrame | None = None
     """`accuracy_by_class`; None for a published row."""
     intervals: pd.DataFrame | None = None
-    """`accuracy_intervals`, where asked for."""
+    """`accuracy_intervals`, if asked for."""
     calibration_error: float | None = None
-    """Of the option probabilities, as a fraction; None without any."""
+    """Calibration error of the option probabilities, as a fraction; None without any."""
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows over the same questions, and published ones."""
+    """Rows over the same questions, and published rows."""
 
     title: str
     """Data set and split."""
     rows: tuple[Row, ...]
     published: tuple[Row, ...] = ()
     comparisons: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
-    """`compare` of the first system with each other one, where intervals were asked for."""
+    """`compare` of the first system with each other one, if intervals were asked for."""
     controls: tuple[Controls, ...] = ()
-    """Of the systems whose models were asked under other conditions."""
+    """Controls of the systems whose models were asked under other conditions."""
 
     def best(self) -> dict[str, str]:
         """The best number of each column in which two systems or more have one."""
@@ -65,11 +65,11 @@ class ResultTable:
         return {column: max(digits, key=float) for column, digits in columns.items() if len(digits) > 1}
 
     def n_questions(self) -> int:
-        """How many were scored."""
+        """Number of scored questions."""
         return int(self.counts().loc["Avg", "n"])
 
     def counts(self) -> pd.DataFrame:
-        """The scores of the first row: its `n` and `unknown` are those of all rows."""
+        """The scores of the first row; `n` and `unknown` are the same in all rows."""
         scores = self.rows[0].scores
         assert scores is not None  # only a published row has none
         return scores
@@ -83,7 +83,7 @@ def result_table(
     intervals: bool = False,
     published: bool = False,
 ) -> ResultTable:
-    """Scores predictions and puts them into one table.
+    """Score predictions and put them into one table.
 
     Args:
         systems: each over all `questions`.
@@ -108,7 +108,7 @@ def result_table(
 
 
 def unparsed_count(predictions: pd.DataFrame) -> int | None:
-    """How many answers of a predictions frame did not parse; None where it holds neither texts nor reasons."""
+    """Count the answers that did not parse; None if a frame holds neither texts nor reasons."""
     known = predictions["output"].notna().any() or predictions["unparsed"].notna().any()
     return int(predictions["unparsed"].notna().sum()) if known else None
 

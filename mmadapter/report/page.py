@@ -36,11 +36,11 @@ from mmadapter.runs.records import HeadRecord, RunRecord, run_record
 from mmadapter.storage.files import write_text
 
 TOPIC_QUESTIONS = 10
-"""At least, for a topic to be drawn: what fewer say is within their interval. The numbers are of all."""
+"""Least questions of a topic that is drawn. The table has all topics."""
 
 
 def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
-    """`report_html` as a file; a UserError where it cannot be written."""
+    """Write `report_html` to a file; a UserError where that fails."""
     if file.is_dir():
         raise UserError(f"--report {file}: is a folder: name a file, as report.html")
     text = report_html(scored, controls=controls)
@@ -51,7 +51,7 @@ def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = (
 
 
 def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
-    """The report as text.
+    """Render the report.
 
     Args:
         scored: what `evaluation.sources.collect` found; the first system is compared with each other one.
@@ -98,31 +98,31 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
 
 @dataclass(frozen=True)
 class System:
-    """A name, and how it is drawn everywhere."""
+    """A system's name and its mark."""
 
     name: str
     index: int
 
     @property
     def key(self) -> Markup:
-        """Its mark, for legends: beside its name, so nobody need be told of it."""
+        """The mark, for legends; it stands beside the name."""
         mark = marker(self.index, 7, 7, 5, colour(self.index))
         return element("svg", mark, viewBox="0 0 14 14", class_="key", aria_hidden="true")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Drawings, and the tables they are drawn from."""
+    """Drawings with the tables behind them."""
 
     drawings: tuple[Markup, ...]
     grids: tuple[Grid, ...] = ()
     name: str = ""
     systems: Container[str] = ()
-    """Whose marks are in the drawings."""
+    """Systems whose marks are in the drawings."""
 
 
 def _best(table: ResultTable) -> dict[str, dict[str, str]]:
-    """The best number of each column: of all rows where they are over the same questions, else of each block."""
+    """The best number of each column, over all rows if they are over the same questions, else in each block."""
     if table.n_questions() == TEST_QUESTIONS:
         return {"rows": table.best(), "published": table.best()}
     return {"rows": replace(table, published=()).best(), "published": replace(table, rows=()).best()}
@@ -148,7 +148,7 @@ def _comparisons(table: ResultTable) -> list[Part]:
 
 
 def _topics(frames: Mapping[str, pd.DataFrame]) -> list[Part]:
-    """The first system against each other one, by the questions' topics, where those are known."""
+    """Compare the first system with each other one by topic, where topics are known."""
     first, *others = frames
     parts = []
     for other in others:
@@ -183,7 +183,7 @@ def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list
 
 
 def _layers_grid(name: str, heads: pd.DataFrame) -> Grid:
-    """The maps in numbers: means over a layer's heads."""
+    """The maps as numbers: means over a layer's heads."""
     heads = heads.assign(gate=heads["gate"].abs())
     means = heads.drop(columns="head").groupby("layer").mean()
     shown = means.dropna(axis="columns")

@@ -1,4 +1,4 @@
-"""The questions as the page's script reads them: one JSON text, each lecture once."""
+"""The questions for the page's script: one JSON text, with each lecture once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmadapter.report.thumbnails import Thumbnails
 from mmadapter.scienceqa.problems import Dataset
 
 MAX_OUTPUT = 1500
-"""Characters shown of a text that a system generated."""
+"""Most characters shown of a generated text."""
 
 
 def questions_json(
     data: Dataset, frames: Mapping[str, pd.DataFrame], outputs: Mapping[str, pd.Series], pictures: Thumbnails
 ) -> str:
-    """All that the list shows, ready to stand inside a script element.
+    """Everything that the list shows, safe inside a script element.
 
     Args:
         data: one split.
@@ -68,7 +68,7 @@ def questions_json(
 
 
 def script_json(content: object) -> str:
-    """JSON that no HTML parser can take for markup: `</script>` and `<!--` cannot occur in it."""
+    """JSON that no HTML parser takes for markup: `</script>` and `<!--` cannot occur."""
     written = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")

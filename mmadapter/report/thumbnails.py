@@ -1,4 +1,4 @@
-"""Pictures small enough for one page: each content once, all as large as the room for them allows."""
+"""Reduce pictures to fit on one page: each content once, all as large as there is room."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from mmadapter.scienceqa.problems import ImageSource
 from mmadapter.vision.images import decode_rgb
 
 BUDGET = 18 * 2**20
-"""Characters for all of them; with 4,241 questions' texts the page stays below 30 MB."""
+"""Characters for all pictures; with the texts of 4,241 questions the page stays below 30 MB."""
 SIDES = (480, 384, 320, 256, 224, 192, 160, 128, 96)
-"""Longest sides that are tried, in pixels."""
+"""Longest sides to try, in pixels."""
 SAMPLE = 48
-"""Pictures that are encoded to find out how large all of them would be."""
+"""Pictures that are encoded to estimate the size of all."""
 QUALITY = 72
 THREADS = 4
-"""Pillow lets go of the interpreter while it decodes and encodes."""
+"""Number of threads; Pillow releases the interpreter while it decodes and encodes."""
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Small pictures, and which question has which of them."""
+    """Reduced pictures, and the one of each question."""
 
     files: list[str]
-    """Each as `WIDTHxHEIGHT BASE64` of a WebP file; empty where the picture is broken."""
+    """Pictures as `WIDTHxHEIGHT BASE64` of a WebP file; empty where broken."""
     index: dict[str, int]
-    """By pid; a question without a picture is not in it."""
+    """Index by pid, for questions with a picture."""
     broken: dict[str, str]
-    """By pid, why a picture cannot be shown."""
+    """Reason by pid, where a picture cannot be shown."""
     side: int
     """Longest side, in pixels."""
 
 
 def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Thumbnails:
-    """The pictures of questions, by pid.
+    """Reduce the pictures of questions.
 
     A picture that cannot be read is named, not fatal: the scores were computed without it.
 
@@ -76,11 +76,11 @@ def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Th
 class _File:
     ok: bool
     text: str
-    """As `Thumbnails.files`, or what is wrong."""
+    """A picture as in `Thumbnails.files`, or the reason why not."""
 
 
 def _side(contents: list[tuple[bytes, str]], budget: int, pool: ThreadPoolExecutor) -> int:
-    """The largest side at which all pictures fit, as far as evenly spaced ones of them tell."""
+    """The largest side at which all pictures fit, estimated from evenly spaced ones."""
     sample = contents[:: max(1, len(contents) // SAMPLE)]
     for side in SIDES:
         size = sum(

@@ -1,4 +1,4 @@
-"""Gathers what is to be scored: runs of ours and files of anybody's, over one split of one data set."""
+"""Collect the systems to score: runs of ours and files of anybody's, over one split of one data set."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from mmadapter.storage.tables import read_table
 
 @dataclass(frozen=True)
 class Scored:
-    """Systems, and the questions that all of them answer."""
+    """Systems, and the questions that all of them answered."""
 
     title: str
     """Data set and split."""
     data: Dataset
-    """The split, without the problems that were skipped, which it names."""
+    """The split without skipped problems, which it names."""
     questions: pd.DataFrame
-    """Its `question_frame`."""
+    """The split's `question_frame`."""
     systems: tuple[Predictions, ...]
     stored: Mapping[str, StoredAnswers] = field(default_factory=dict)
-    """By name, where the answers of those systems lie that are variants of a run."""
+    """Stored answers by name, for systems that are variants of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskedQuestions:
-    """A split, as the runs and the user name it."""
+    """A split, as named by the runs and the user."""
 
     title: str
     data: Dataset
@@ -57,7 +57,7 @@ def collect(
     scoring: Scoring | None = None,
     rule: str | None = None,
 ) -> Scored:
-    """Reads the questions once, then every system's answers to them.
+    """Read the questions once, then every system's answers to them.
 
     Args:
         runs: run directories, each with its variants.
@@ -92,7 +92,7 @@ def collect(
 def unanswered(
     runs: Sequence[Path], *, split: str | None = None, scoring: Scoring | None = None
 ) -> dict[Path, list[StoredAnswers]]:
-    """The answers of every variant of those runs that were not asked all of it yet.
+    """Find the runs that have not answered everything yet, with the answers of all their variants.
 
     Args:
         split, scoring: as for `collect`.
@@ -106,7 +106,7 @@ def unanswered(
 
 
 def read_answers(stored: StoredAnswers, questions: pd.DataFrame, *, rule: str | None = None) -> Predictions:
-    """A variant's stored answers, named after it; texts were read by the rule of its form of answer.
+    """Read a variant's stored answers, named after it; texts are read by the rule of its form of answer.
 
     Raises:
         UserError: as `read_predictions`.
@@ -136,7 +136,7 @@ def asked_questions(
 
 
 def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) -> Dataset:
-    """A run that was told to skip has no answer to a question whose picture is broken: it joins those skipped."""
+    """Skip questions that a run left out because their picture is broken."""
     files = [variant.answers(split, scoring).predictions for variant in RunFolder(run).variants]
     stored = next((file for file in files if file.is_file()), None)
     if stored is None:
@@ -159,7 +159,7 @@ def answered_pids(file: Path) -> set[str]:
 
 
 def common_setting(settings: Mapping[Path, RunConfig], key: str) -> Any:
-    """What all runs agree on; None without a run.
+    """A setting that all runs share; None without a run.
 
     Raises:
         UserError: they do not agree.
@@ -172,7 +172,7 @@ def common_setting(settings: Mapping[Path, RunConfig], key: str) -> Any:
 
 
 def _answers_of(run: Path, split: str, scoring: str | None) -> list[StoredAnswers]:
-    """The stored answers of every variant of a run."""
+    """The stored answers of all variants of a run."""
     answers = [variant.answers(split, scoring) for variant in RunFolder(run).variants]
     if missing := [each.variant.name for each in answers if not each.predictions.is_file()]:
         how = f" by {scoring}" if scoring else ""
@@ -181,7 +181,7 @@ def _answers_of(run: Path, split: str, scoring: str | None) -> list[StoredAnswer
 
 
 def _distinct(found: Sequence[tuple[Path, Predictions]]) -> list[Predictions]:
-    """Names that tell the systems apart: where two are equal, that of the run or folder stands before them."""
+    """Make names unique: where two are equal, the run's or folder's name goes in front."""
     times = Counter(predictions.name for _, predictions in found)
 
     def folder(place: Path) -> str:

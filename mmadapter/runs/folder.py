@@ -1,4 +1,4 @@
-"""The folder of a run and of each of its variants: the only code that knows which file lies where.
+"""The folder of a run and of each variant: the only code that knows which file lies where.
 
 RUN/
     config.yaml                           the settings
@@ -30,7 +30,7 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run directory of `mmadapter-train`, or one variant's folder that was taken out of it."""
+    """A run directory of `mmadapter-train`, or a variant's folder taken out of one."""
 
     path: Path
 
@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def config(self) -> RunConfig:
-        """The settings that the run saved; defaults for settings that are newer than the run.
+        """The run's saved settings, with defaults for settings that are newer than the run.
 
         Raises:
             UserError: not a run directory, or its settings cannot be read.
@@ -70,12 +70,12 @@ class RunFolder:
         raise UserError(f"{self.path}: not a run directory: there is no {CONFIG} in it\n  mmadapter-train makes one")
 
     def variant(self, name: str) -> VariantFolder:
-        """The folder of the variant `multimodal` or `text`, whether it is there or not."""
+        """The folder of the variant `multimodal` or `text`, which need not exist."""
         return VariantFolder(self.path / name)
 
     @property
     def variants(self) -> list[VariantFolder]:
-        """The variants that are there, multimodal before text; a variant's folder is its own only one.
+        """The existing variants, multimodal before text; a variant's folder has itself as its only one.
 
         Raises:
             UserError: not a run directory.
@@ -100,7 +100,7 @@ class VariantFolder:
 
     @property
     def run(self) -> RunFolder:
-        """The run it lies in, or itself where it was taken out of one."""
+        """The run that it lies in, or itself if taken out of one."""
         return RunFolder(self.path.parent if (self.path.parent / CONFIG).is_file() else self.path)
 
     @property
@@ -146,7 +146,7 @@ class VariantFolder:
         return self.path / "metrics.json"
 
     def answers(self, split: str | None = None, scoring: str | None = None) -> StoredAnswers:
-        """The answers to a split by a scoring, whether they are there or not; the run's own where left out."""
+        """The answers to a split by a scoring, by default the run's own. They need not exist."""
         config = self.config
         other = [split] if split not in (None, config.split) else []
         other += [scoring] if scoring not in (None, config.scoring) else []
@@ -171,10 +171,10 @@ class StoredAnswers:
 
     @property
     def controls_summary(self) -> Path:
-        """What they count up to."""
+        """Summary of those answers."""
         return self.controls.with_suffix(".json")
 
     @property
     def unfinished_controls(self) -> Path:
-        """The folder of those answers until all are there."""
+        """Folder of those answers until all are there."""
         return self.controls.with_name(f"{self.controls.stem}-unfinished")

@@ -1,4 +1,4 @@
-"""What a variant's folder keeps beside its answers, each part where it is there: settings, log, heads, controls."""
+"""Read what a variant's folder keeps beside its answers: settings, log, heads, controls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mmadapter.storage.untrusted import MAX_BYTES, MAX_RECORD, parse_json, read_
 
 
 def read_controls(system: Predictions, stored: StoredAnswers, questions: pd.DataFrame) -> Controls | None:
-    """The controls of a run's variant; None where its model was not asked under the conditions yet.
+    """Read the controls of a run's variant; None if its model was not asked under the conditions yet.
 
     Args:
         system: its answers as the table has them, perhaps read by another rule than its own.
@@ -48,7 +48,7 @@ def read_controls(system: Predictions, stored: StoredAnswers, questions: pd.Data
 def counted_controls(
     system: Predictions, stored: StoredAnswers, questions: pd.DataFrame, records: pd.DataFrame
 ) -> Controls:
-    """What the records count up to; the summary beside them is written where it is missing."""
+    """Count the records, and write their summary if it is missing."""
     controls = count_controls(system.name, records, questions)
     if is_first() and not stored.controls_summary.is_file():
         scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
@@ -58,7 +58,7 @@ def counted_controls(
 
 
 def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
-    """The records in a file, if they are of these answers; None if there are none or the answers are others by now.
+    """Read the records in a file if they belong to these answers; None if there are none, or they are outdated.
 
     Raises:
         UserError: it holds anything else than one answer a condition to some of the questions.
@@ -85,14 +85,14 @@ def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
 _T = TypeVar("_T")
 
 STEPS_DRAWN = 200
-"""Points of the loss within epochs: a mean over neighbours where there are more steps."""
+"""Most points of the loss within epochs; more steps are averaged over neighbours."""
 MAX_HEADS = 50_000
-"""Layers times heads; LLaMA-65B's 80 layers have 5,120."""
+"""Most heads over all layers; LLaMA-65B has 5,120."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One training log."""
+    """A training log."""
 
     epochs: pd.DataFrame
     """`epoch`, `train_loss`, `val_loss`, `val_accuracy`; NaN without validation problems."""
@@ -102,7 +102,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """Gates and prompt attention, as `evaluation.attention` measured them."""
+    """Gates and prompt attention, as measured by `inference.prompt_attention`."""
 
     questions: int
     with_image: int
@@ -113,16 +113,16 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Of one system."""
+    """A variant's records."""
 
     settings: str | None
-    """Its `config.yaml`."""
+    """Text of `config.yaml`."""
     curve: Curve | None
     heads: HeadRecord | None
 
 
 def run_record(variant: VariantFolder) -> RunRecord:
-    """What a variant's folder keeps beside its answers.
+    """Read everything that a variant's folder keeps beside its answers.
 
     Raises:
         UserError: one of the files is damaged.
@@ -192,7 +192,7 @@ def _whole(value: Any, low: int = 1, high: int = 10**9) -> int:
 
 
 def _number(value: Any) -> float:
-    """NaN where there is none, or a training that went astray had no finite one."""
+    """A finite number; NaN where there is none or training diverged."""
     if value is None:
         return math.nan
     if type(value) not in (int, float) or 1e12 < abs(value) < math.inf:
