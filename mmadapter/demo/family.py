@@ -7,8 +7,10 @@ same distribution whatever the value (image families), so without the picture ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -80,6 +82,16 @@ class DemoProblem:
 
 ASIDE_SHARE = 0.1
 """Share of the image problems that also have a hint: ScienceQA's TXT and IMG overlap."""
+
+
+def families(drafts: Mapping[str, tuple[Callable[[Random, str], Draft], Sequence[str]]]) -> tuple[Family, ...]:
+    """Combine metadata from `families.json` with each family's draft function and possible answers."""
+    metadata = json.loads(Path(__file__).with_name("families.json").read_text(encoding="utf-8"))
+    return tuple(
+        Family(**own | {"grades": tuple(own["grades"])}, draft=drafts[own["name"]][0], values=drafts[own["name"]][1])
+        for own in metadata
+        if own["name"] in drafts
+    )
 
 
 def sample_problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from mmadapter.demo import words
-from mmadapter.demo.family import Draft, Family, fresh_seed, names, others, with_article
+from mmadapter.demo.family import Draft, families, fresh_seed, names, others, with_article
 from mmadapter.demo.other_pictures import Venn
 
 ZONES = {
@@ -125,47 +125,14 @@ def _speech(rng: Random, value: str) -> Draft:
     )
 
 
-def _family(name: str, topic: str, category: str, skill: str, **rest) -> Family:
-    return Family(name=name, subject="language science", topic=topic, category=category, skill=skill, **rest)
-
-
-FAMILIES = (
-    _family(
-        "venn diagram", "writing-strategies", "Visual elements", "Read graphic organizers",
-        lecture="What two things share stands where the circles of a Venn diagram overlap.",
-        aside="A Venn diagram compares two things.",
-        grades=(3, 7), context="image", values=tuple(ZONES), n_choices=4, draft=_venn, share=4,
-    ),
-    _family(
-        "story details", "reading-comprehension", "Comprehension strategies", "Find details in a passage",
-        lecture="Look for the sentence that speaks of what is asked.",
-        grades=(1, 6), context="text", values=tuple(ROOMS), n_choices=4, draft=_story, share=4,
-    ),
-    _family(
-        "tone", "literacy-in-science", "Word choice", "Identify the tone of a text",
-        lecture="Word choice shows how a writer feels.",
-        grades=(6, 12), context="text", values=tuple(TONES), n_choices=3, draft=_tone, share=4,
-    ),
-    _family(
-        "kinds of sentences", "punctuation", "Sentences, fragments, and run-ons",
-        "Is the sentence declarative, interrogative, imperative, or exclamatory?",
-        lecture="Sentences state, ask, command or exclaim.",
-        grades=(2, 10), context="none", values=KINDS, n_choices=3, draft=_kind, share=3,
-    ),
-    _family(
-        "tenses", "verbs", "Verb tense", "Is the sentence in the past, present, or future tense?",
-        lecture="The tense of a verb tells when something happens.",
-        grades=(1, 4), context="none", values=TENSES, n_choices=3, draft=_tense, share=2.5,
-    ),
-    _family(
-        "word meanings", "vocabulary", "Synonyms and antonyms", "Choose the synonym or the antonym",
-        lecture="Synonyms have close meanings, antonyms opposite ones.",
-        grades=(3, 12), context="none", values=(*words.SYNONYMS, *words.ANTONYMS), n_choices=4, draft=_meaning,
-        share=3,
-    ),
-    _family(
-        "parts of speech", "grammar", "Parts of speech", "Identify nouns, verbs, adjectives, and adverbs",
-        lecture="Nouns name, verbs act, adjectives and adverbs describe.",
-        grades=(3, 11), context="none", values=tuple(SPEECH_OF), n_choices=4, draft=_speech, share=3,
-    ),
-)  # fmt: skip
+FAMILIES = families(
+    {
+        "venn diagram": (_venn, tuple(ZONES)),
+        "story details": (_story, tuple(ROOMS)),
+        "tone": (_tone, tuple(TONES)),
+        "kinds of sentences": (_kind, KINDS),
+        "tenses": (_tense, TENSES),
+        "word meanings": (_meaning, (*words.SYNONYMS, *words.ANTONYMS)),
+        "parts of speech": (_speech, tuple(SPEECH_OF)),
+    }
+)

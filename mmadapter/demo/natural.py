@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from mmadapter.demo import words
-from mmadapter.demo.family import Draft, Family, fresh_seed, names, others, with_article
+from mmadapter.demo.family import Draft, families, fresh_seed, names, others, with_article
 from mmadapter.demo.natural_pictures import (
     LEAF_SHAPES,
     LEAF_TINTS,
@@ -250,77 +250,20 @@ def _animal(rng: Random, value: str) -> Draft:
     )
 
 
-def _family(name: str, topic: str, category: str, skill: str, **rest) -> Family:
-    return Family(name=name, subject="natural science", topic=topic, category=category, skill=skill, **rest)
-
-
-FAMILIES = (
-    _family(
-        "magnets", "physics", "Magnets", "Identify magnets that attract or repel",
-        lecture="Opposite poles attract, like poles repel.", aside="Magnets act without touching.",
-        grades=(2, 5), context="image", values=PULLS, n_choices=2, draft=_magnets, share=3,
-    ),
-    _family(
-        "solutions", "chemistry", "Solutions", "Compare concentrations of solutions",
-        lecture="Concentration is the number of particles in a volume.", aside="Both have the same volume.",
-        grades=(6, 8), context="image", values=CONCENTRATIONS, n_choices=3, draft=_solutions, share=4,
-    ),
-    _family(
-        "thermometer", "physics", "Heat", "Read a thermometer",
-        lecture="The top of the column marks the temperature.", aside="Heat makes liquids expand.",
-        grades=(2, 4), context="image", values=READINGS, n_choices=4, draft=_thermometer, share=5,
-    ),
-    _family(
-        "punnett square", "biology", "Genes to traits",
-        "Use Punnett squares to calculate probabilities of offspring types",
-        lecture="Each box of a Punnett square is equally likely.", aside="Each parent gives one allele.",
-        grades=(7, 9), context="image", values=PROBABILITIES, n_choices=4, draft=_punnett, share=5,
-    ),
-    _family(
-        "food chain", "biology", "Ecological interactions", "Interpret food chains",
-        lecture="An arrow points from what is eaten to what eats it.", aside="All of them need energy.",
-        grades=(5, 8), context="image", values=PREDATORS, n_choices=4, draft=_food_chain, share=5,
-    ),
-    _family(
-        "moon phase", "earth-science", "Astronomy", "Identify phases of the moon",
-        lecture="The phase is how much of its lit half the moon shows.", aside="The moon circles the earth.",
-        grades=(3, 8), context="image", values=PHASES, n_choices=4, draft=_moon, share=5.5,
-    ),
-    _family(
-        "rainfall", "earth-science", "Weather and climate", "Use climate data to compare months",
-        lecture="The height of a bar is the amount of rain in that month.", aside="Rain is measured in mm.",
-        grades=(4, 9), context="image", values=MONTHS, n_choices=5, draft=_rainfall, share=5,
-    ),
-    _family(
-        "leaf shape", "biology", "Plants", "Identify shapes of leaves",
-        lecture="Leaves are told apart by their outline.", aside="Leaves make food from light.",
-        grades=(1, 4), context="image", values=tuple(LEAF_SHAPES), n_choices=4, draft=_leaf, share=4.5,
-    ),
-    _family(
-        "experiment variables", "science-and-engineering-practices", "Designing experiments",
-        "Identify independent and dependent variables",
-        lecture="The independent variable is changed on purpose, the dependent variable is measured.",
-        grades=(6, 12), context="text", values=CHANGED + MEASURED, n_choices=3, draft=_experiment, share=5,
-    ),
-    _family(
-        "weather or climate", "earth-science", "Weather and climate",
-        "Does this passage describe the weather or the climate?",
-        lecture="Weather changes from day to day, climate is a pattern over years.",
-        grades=(4, 7), context="text", values=("weather", "climate"), n_choices=2, draft=_climate, share=4,
-    ),
-    _family(
-        "thermal energy", "physics", "Thermal energy", "How is temperature related to thermal energy?",
-        lecture="Of two equal objects the hotter has more thermal energy.",
-        grades=(5, 10), context="text", values=tuple(words.COLORS), n_choices=2, draft=_thermal, share=4,
-    ),
-    _family(
-        "states of matter", "chemistry", "States of matter", "Classify matter as solid, liquid, or gas",
-        lecture="A solid keeps its shape, a liquid its volume, a gas neither.",
-        grades=(2, 5), context="none", values=tuple(MATTER_OF), n_choices=3, draft=_matter, share=3,
-    ),
-    _family(
-        "animal classes", "biology", "Classification", "Identify mammals, birds, fish, reptiles, and insects",
-        lecture="Scientists sort animals into classes by traits that they share.",
-        grades=(2, 6), context="none", values=tuple(ANIMAL_OF), n_choices=4, draft=_animal, share=3,
-    ),
-)  # fmt: skip
+FAMILIES = families(
+    {
+        "magnets": (_magnets, PULLS),
+        "solutions": (_solutions, CONCENTRATIONS),
+        "thermometer": (_thermometer, READINGS),
+        "punnett square": (_punnett, PROBABILITIES),
+        "food chain": (_food_chain, PREDATORS),
+        "moon phase": (_moon, PHASES),
+        "rainfall": (_rainfall, MONTHS),
+        "leaf shape": (_leaf, tuple(LEAF_SHAPES)),
+        "experiment variables": (_experiment, CHANGED + MEASURED),
+        "weather or climate": (_climate, ("weather", "climate")),
+        "thermal energy": (_thermal, tuple(words.COLORS)),
+        "states of matter": (_matter, tuple(MATTER_OF)),
+        "animal classes": (_animal, tuple(ANIMAL_OF)),
+    }
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from mmadapter.demo import words
-from mmadapter.demo.family import Draft, Family, fresh_seed, names, others, with_article
+from mmadapter.demo.family import Draft, families, fresh_seed, names, others, with_article
 from mmadapter.demo.other_pictures import PROVINCES, ProvinceMap, TownMap
 
 TOWNS = tuple(f"the {color} town" for color in words.COLORS)
@@ -111,47 +111,16 @@ def _service(rng: Random, value: str) -> Draft:
     )
 
 
-def _family(name: str, topic: str, category: str, skill: str, **rest) -> Family:
-    return Family(name=name, subject="social science", topic=topic, category=category, skill=skill, **rest)
-
-
-FARTHEST_NORTH = _family(
-    "farthest north", "geography", "Geography", "Read a map: farthest north",
-    lecture="Maps have four cardinal directions; north is where the arrow points.", aside="North is up.",
-    grades=(2, 6), context="image", values=TOWNS, n_choices=4, draft=_north, share=3.5,
-)  # fmt: skip
+FAMILIES = families(
+    {
+        "provinces": (_province, PROVINCES),
+        "farthest north": (_north, TOWNS),
+        "trade": (_trade, tuple(ITEMS)),
+        "colonies": (_colony, REASONS),
+        "prices": (_price, PRICES),
+        "capitals": (_capital, tuple(words.CAPITALS)),
+        "goods and services": (_service, words.GOODS + words.SERVICES),
+    }
+)
+FARTHEST_NORTH = next(family for family in FAMILIES if family.name == "farthest north")
 """The hard family: from one global image feature the answer needs four bindings of color to place."""
-
-FAMILIES = (
-    _family(
-        "provinces", "geography", "Island geography", "Identify provinces of the island",
-        lecture="The island has six provinces.", aside="The sea lies all around.",
-        grades=(3, 9), context="image", values=PROVINCES, n_choices=4, draft=_province, share=5,
-    ),
-    FARTHEST_NORTH,
-    _family(
-        "trade", "economics", "Basic economic principles", "Trade and specialization",
-        lecture="People trade when both get what they want.",
-        grades=(3, 8), context="text", values=tuple(ITEMS), n_choices=3, draft=_trade, share=5,
-    ),
-    _family(
-        "colonies", "us-history", "Colonial America", "Identify why colonies were founded",
-        lecture="People settled in new places for many reasons.",
-        grades=(5, 11), context="text", values=REASONS, n_choices=4, draft=_colony, share=4,
-    ),
-    _family(
-        "prices", "economics", "Supply and demand", "Identify how supply and demand change prices",
-        lecture="A price follows supply and demand.",
-        grades=(7, 12), context="text", values=PRICES, n_choices=3, draft=_price, share=4,
-    ),
-    _family(
-        "capitals", "geography", "State capitals", "Identify the 50 state capitals",
-        lecture="Each state has a capital, where its government sits.",
-        grades=(3, 8), context="none", values=tuple(words.CAPITALS), n_choices=4, draft=_capital, share=4,
-    ),
-    _family(
-        "goods and services", "economics", "Basic economic principles", "Distinguish goods from services",
-        lecture="Goods are things, services are work.",
-        grades=(1, 4), context="none", values=words.GOODS + words.SERVICES, n_choices=3, draft=_service, share=3,
-    ),
-)  # fmt: skip
