@@ -19,8 +19,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.adapter.parameters import Adapter, AdapterConfig
-from mmadapter.backbone.device import compile_decoder, resolve_device
+from mmadapter.backbone.device import resolve_device
 from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.placement import compile_decoder
 from mmadapter.errors import UserError
 from mmadapter.inference.image_features import QuestionImages
 from mmadapter.inference.tokenising import Encoded

@@ -19,7 +19,7 @@ from benchmarks.measure import provenance
 from eval.results import FOLDER
 from eval.runs import run_key, told_settings, wordings
 from mmadapter.backbone.device import resolve_device, resolve_dtype
-from mmadapter.backbone.placement import load_placed
+from mmadapter.backbone.loading import load_llm
 from mmadapter.cli.options import program
 from mmadapter.config.files import read_settings
 from mmadapter.config.presets import PRESETS
@@ -83,7 +83,8 @@ def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
     """How many of the held-out questions are answered right after training, and how many there are: of all, and by how
     often the same words are asked in training."""
     device = resolve_device(config.device)
-    model = build_model(config, load_placed(config.llm, device, resolve_dtype(config.dtype, device)), "multimodal")
+    llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
+    model = build_model(config, llm, "multimodal")
     assert model.tower is not None  # it is multimodal
     images, data = question_images(model.tower, data, model.form)
     train(model, data, config.part(Recipe), images=images)

@@ -1,4 +1,7 @@
-"""The adapted model: a frozen language model, a frozen image tower and an adapter."""
+"""Where the frozen language model, the frozen image tower and the adapter meet.
+
+Axes: B batch, T tokens, R positions read, C hidden size, V vocabulary; N layers, the topmost L of them adapted.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,15 @@ from mmadapter.storage.paths import ADAPTER_CARD, ADAPTER_WEIGHTS
 from mmadapter.storage.untrusted import checked_fields
 from mmadapter.vision.towers import ImageTower, load_tower
 
+DEFAULT_FORM = InputFormat()
+
 
 class PromptedModel(ABC):
-    """A frozen decoder whose topmost layers can get prompts, from one adapter or several."""
-
-    checkpointing: bool = False
-    """Whether a training forward keeps only the input of each adapted layer, and the backward recomputes the rest."""
+    """A frozen decoder whose topmost layers can be given adaption prompts, those of one adapter or of several."""
 
     llm: LanguageModel
+    checkpointing: bool = False
+    """Whether training keeps only the input of each adapted layer and recomputes the rest in the backward pass."""
 
     @property
     @abstractmethod
@@ -45,14 +49,14 @@ class PromptedModel(ABC):
 
     @abstractmethod
     def project(self, adaption: Any) -> Sequence[AnyPrompts]:
-        """Project a batch's prompts for each layer, from `first_adapted` up."""
+        """Return the keys and values of a batch's prompts in each layer from `first_adapted` up."""
 
     @contextmanager
     def prompted(self, adaption: Any) -> Iterator[None]:
-        """Attach the adaption prompts to the language model while the block runs.
+        """Attach adaption prompts to the language model: inside the block, each of its forwards uses them.
 
-        Keys and values of the prompts are computed once, on entry, and detached on exit, so that no later training step
-        can use stale ones. A nested block replaces the outer one's prompts until it ends.
+        The prompts are projected once, on entry, and nothing stays attached after the block, whatever happens in it,
+        so no later training step can mistake old prompts for its own. In nested blocks the innermost counts.
         """
         adapted = [layer.self_attn for layer in self.llm.layers[self.first_adapted :]]
         outer = [getattr(attention, "adaption", None) for attention in adapted]
@@ -74,46 +78,41 @@ class PromptedModel(ABC):
         position_ids: Int[Tensor, "B T"] | None = None,
         attention_mask: Tensor | None = None,
     ) -> Float[Tensor, "R V"]:
-        """Compute next-token logits, in float32, only at the positions that are read.
+        """Compute next-token logits, in float32, at the positions read and nowhere else.
 
         Args:
-            input_ids: padded on the right; a causal kernel then needs no mask.
+            input_ids: padded on the right; then no mask is needed, as causal attention never sees the padding.
             read: rows (ascending) and columns of `input_ids`.
-            below: the input of the first adapted layer (`below_adapter`), computed if None.
-            attention_mask: ones and zeros (B, T) for other padding, or boolean (B, 1, T, T).
+            below: the result of `below_adapter`, if it is already known.
+            attention_mask: (B, T) of ones and zeros for another padding, or a boolean (B, 1, T, T).
         """
         inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
         if below is None:
             below = self.below_adapter(input_ids, **inputs)
         with self.prompted(adaption):
-            decoder, again = self.llm.model.get_decoder(), self.checkpointing and torch.is_grad_enabled()
-            hidden = hidden_at(decoder, self.first_adapted, below, read, checkpointing=again, **inputs)
+            decoder, recompute = self.llm.model.get_decoder(), self.checkpointing and torch.is_grad_enabled()
+            hidden = hidden_at(decoder, self.first_adapted, below, read, checkpointing=recompute, **inputs)
         return self.llm.logits(hidden).float()
 
     def below_adapter(self, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None) -> Float[Tensor, "B T C"]:
-        """Compute the input of the first adapted layer, which no trained weight affects."""
+        """Compute what enters the first adapted layer, which no trained weight affects."""
         return hidden_below(self.llm.model.get_decoder(), self.first_adapted, input_ids, **inputs)
 
 
 class MultimodalAdapter(PromptedModel):
     """An adapter on a frozen decoder and, unless it is text-only, a frozen image tower.
 
-    Several can share one `LanguageModel`: prompts are attached to it only inside `prompted`.
+    Several of them can share one `LanguageModel`: prompts are attached to it only inside `prompted`.
     """
 
     def __init__(
-        self,
-        llm: LanguageModel,
-        adapter: Adapter,
-        tower: ImageTower | None = None,
-        form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
+        self, llm: LanguageModel, adapter: Adapter, tower: ImageTower | None = None, form: InputFormat = DEFAULT_FORM
     ) -> None:
         """
         Raises:
-            UserError: more adapted layers than the language model has, or a tower of another kind.
+            UserError: the adapter has more layers than the language model, or was made for other image features.
         """
-        config = adapter.config
-        total = len(llm.layers)
+        config, total = adapter.config, len(llm.layers)
         if not 1 <= config.adapter_layers <= total:
             raise UserError(
                 f"adapter_layers is {config.adapter_layers}, but {llm.name} has {total} layers: choose 1 to {total}"
@@ -138,42 +137,41 @@ class MultimodalAdapter(PromptedModel):
         prompt_std: float = 1.0,
         attention: AttentionKind = "zero-init",
         seed: int = 0,
-        form: InputFormat = InputFormat(),  # noqa: B008 (frozen)
+        form: InputFormat = DEFAULT_FORM,
     ) -> MultimodalAdapter:
-        """Build a model with a new adapter: prompts from N(0, prompt_std), gates 0.
+        """Make a new adapter, with prompts from N(0, prompt_std) and gates of 0.
 
         Args:
-            llm: a loaded language model, or a name for `load_llm`.
-            clip: a loaded image tower, or a name for `load_tower`; None for the text-only baseline.
+            llm: a language model, or a name for `load_llm`.
+            clip: an image tower, or a name for `load_tower`; None for the text-only baseline.
             scales: M, the number of depths at which a tower given by name is read.
-            components: see `Projection`; at most as many as the tower has features. Training fits them first.
-            attention: "rand-init" is the ablation of the paper's Table 5.
-            form: how problems become its input; saved with the adapter.
+            components: see `Projection`; at most as many as features. Training finds their axes first.
+            attention: "rand-init" is the ablation in the paper's Table 5.
+            form: how problems are turned into input; saved with the adapter.
 
         Raises:
-            UserError: as `load_llm` and `load_tower`; more adapted layers than the language model has.
+            UserError: as `load_llm` and `load_tower`, or more adapter layers than the language model has.
         """
         llm = load_llm(llm) if isinstance(llm, str) else llm
         tower = load_tower(clip, scales=scales) if isinstance(clip, str) else clip
+        sizes = tower.feature_sizes if tower is not None else ()
         config = AdapterConfig(
             hidden_size=llm.model.config.hidden_size,
             num_heads=llm.model.config.num_attention_heads,
             adapter_len=adapter_len,
             adapter_layers=adapter_layers,
-            feature_sizes=tower.feature_sizes if tower is not None else (),
+            feature_sizes=sizes,
             projection_hidden=projection_hidden,
-            components=min(components, sum(tower.feature_sizes)) if tower is not None and components else None,
+            components=min(components, sum(sizes)) if sizes and components else None,
             attention=attention,
         )
         return cls(llm, Adapter(config, prompt_std=prompt_std, seed=seed), tower, form)
 
     @property
     def first_adapted(self) -> int:
-        """N - L, the lowest layer with prompts."""
         return len(self.llm.layers) - self.adapter.config.adapter_layers
 
     def project(self, adaption: Adaption) -> list[LayerPrompts | PrefixPrompts]:
-        """Project the prompts of each adapted layer to keys and values."""
         gates = [None] * len(adaption.prompts) if adaption.gates is None else adaption.gates
         layers = self.llm.layers[self.first_adapted :]
         return [
@@ -183,30 +181,29 @@ class MultimodalAdapter(PromptedModel):
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Names and hashes of both frozen models; a saved adapter loads on no others."""
-        tower = self.tower
+        """Names and fingerprints of both frozen models, by which a saved adapter recognises them."""
         return {
             "llm": self.llm.name,
             "llm_fingerprint": self.llm.fingerprint,
-            "clip": tower.name if tower else None,
-            "clip_fingerprint": tower.fingerprint if tower else None,
+            "clip": self.tower.name if self.tower else None,
+            "clip_fingerprint": self.tower.fingerprint if self.tower else None,
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `adapter.safetensors` (float32, a few megabytes), `adapter_config.json` and, if absent, a
-        `README.md`."""
+        """Write `adapter.safetensors` (float32, a few megabytes), `adapter_config.json` and, unless there already is
+        one, a `README.md` that describes them."""
         identity, folder = self.identity, Path(folder)
         save_adapter(self.adapter, {**identity, "input": asdict(self.form)}, folder)
         if not (folder / ADAPTER_CARD).exists():
-            write_text(folder / ADAPTER_CARD, adapter_card(self.adapter, str(identity["llm"]), identity["clip"]))
+            write_text(folder / ADAPTER_CARD, adapter_card(self.adapter, self.llm.name, identity["clip"]))
 
     def push_to_hub(self, name: str, *, card: str | None = None, private: bool | None = None) -> str:
-        """Push what `save_pretrained` writes to a repository on the hub, creating it if need be.
+        """Publish what `save_pretrained` writes as a repository on the hub, creating it if need be.
 
         Args:
             name: ORG/NAME.
-            card: the README, such as the one in a run's folder; None for a plain one.
-            private: visibility of a new repository; None for the organisation's default.
+            card: the README, such as the one in a run's folder with its results; None for a plain one.
+            private: whether a new repository is private; None for the organisation's default.
 
         Returns:
             The address of the commit.
@@ -214,10 +211,10 @@ class MultimodalAdapter(PromptedModel):
         Raises:
             UserError: a backbone that exists only on this machine, no login, no right to write, or no network.
         """
-        for own in filter(None, (self.identity["llm"], self.identity["clip"])):
-            if Path(own).expanduser().exists():
+        for backbone in filter(None, (self.identity["llm"], self.identity["clip"])):
+            if Path(backbone).expanduser().exists():
                 raise UserError(
-                    f"{own}: is on this machine alone, and the pushed adapter would name it\n"
+                    f"{backbone}: is on this machine alone, and the pushed adapter would name it\n"
                     "  load the backbone by its name on the hub"
                 )
         with TemporaryDirectory() as folder:
@@ -228,33 +225,32 @@ class MultimodalAdapter(PromptedModel):
 
     @classmethod
     def from_pretrained(
-        cls,
-        folder: str | Path,
-        *,
-        llm: LanguageModel | None = None,
-        tower: ImageTower | None = None,
+        cls, folder: str | Path, *, llm: LanguageModel | None = None, tower: ImageTower | None = None
     ) -> MultimodalAdapter:
-        """Load an adapter and the backbones that it names, unless they are given.
+        """Load an adapter and, unless given, the backbones that it names.
 
         Args:
-            folder: or ORG/NAME on the hub.
+            folder: a folder, or ORG/NAME on the hub.
 
         Raises:
-            UserError: no adapter folder, tensors that do not fit its configuration, or other backbones than those the
-                adapter was trained on.
+            UserError: not an adapter's folder, tensors that do not fit its configuration, or a backbone that the
+                adapter was not trained on.
         """
         adapter, saved = load_adapter(adapter_folder(folder, [ADAPTER_WEIGHTS]))
+        parts = ("llm",) if adapter.text_only else ("llm", "clip")
         try:
             form = InputFormat(**checked_fields(InputFormat, dict(saved["input"]), str(folder)))
-            names = saved["llm"], saved["llm_fingerprint"], saved["clip"], saved["clip_fingerprint"]
-            if not all(isinstance(name, str) for name in names[: 2 if adapter.text_only else 4]):
-                raise TypeError("a name is no text")
+            for name in ("llm", "llm_fingerprint", "clip", "clip_fingerprint"):
+                if not isinstance(saved[name], str) and name.startswith(parts):
+                    raise TypeError(f"{name} must be text")
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder}: its configuration does not say what the adapter belongs to: {error}") from error
         llm = llm or load_llm(saved["llm"])
-        if tower is None and not adapter.text_only:
+        if adapter.text_only:
+            tower = None
+        elif tower is None:
             tower = load_tower(saved["clip"], scales=len(adapter.config.feature_sizes))
-        model = cls(llm, adapter, None if adapter.text_only else tower, form)
+        model = cls(llm, adapter, tower, form)
         for part in ("llm", "clip"):
             then, now = saved[f"{part}_fingerprint"], model.identity[f"{part}_fingerprint"]
             if then != now:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from mmadapter.backbone.sharding import shard
+from mmadapter.backbone.placement import shard
 from mmadapter.config.settings import Recipe, Scoring
 from mmadapter.data import load_dataset
 from mmadapter.inference import predict as predict_module

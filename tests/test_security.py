@@ -353,7 +353,7 @@ def _(folder):
     load_adapter(folder)
 
 
-@case("`adapter.safetensors` with a NaN in it", "holds what is no finite number")
+@case("`adapter.safetensors` with a NaN in it", "holds values that are not finite numbers")
 def _(folder):
     import torch
     from safetensors.torch import save

@@ -1,4 +1,4 @@
-"""The README of an adapter's folder, with the hub's metadata in its first lines."""
+"""The README in an adapter's folder: metadata for the hub, then for people what the adapter is and how to load it."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ model = mma.MultimodalAdapter.from_pretrained("FOLDER")  # or ORG/NAME on the hu
 
 
 def adapter_card(adapter: Adapter, llm: str, clip: str | None) -> str:
-    """Write the card of an adapter without known results."""
-    config = adapter.config
-    use = _USE.format(layers=config.adapter_layers, length=config.adapter_len)
+    """Return the card of an adapter without known results."""
+    use = _USE.format(layers=adapter.config.adapter_layers, length=adapter.config.adapter_len)
     return opening(adapter, llm, clip, made="in the format of") + use
 
 
 def opening(adapter: Adapter, llm: str, clip: str | None, *, made: str = "trained with") -> str:
-    """Write the opening of every card.
+    """Return the beginning of every card.
 
     Args:
-        llm: the frozen language model's name.
-        clip: the image tower's; None for a text-only adapter.
+        llm: name of the frozen language model.
+        clip: name of the image tower; None for a text-only adapter.
     """
-    base = llm.partition("@")[0]
+    base, kind = llm.partition("@")[0], "text-only" if clip is None else "multimodal"
+    on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", base, re.ASCII) and not Path(base).exists()
     metadata = ModelCardData(
         library_name="mmadapter",
-        base_model=base if is_hub_id(base) else None,
-        tags=["llama-adapter", "text-only" if clip is None else "multimodal"],
+        base_model=base if on_hub else None,
+        tags=["llama-adapter", kind],
     )
     return _OPENING.format(
         metadata=metadata.to_yaml(),
-        title="LLaMA-Adapter, text-only" if clip is None else "LLaMA-Adapter, multimodal",
+        title=f"LLaMA-Adapter, {kind}",
         parameters=sum(parameter.numel() for parameter in adapter.parameters()),
         llm=code(llm),
         image="" if clip is None else f" with the frozen image tower {code(clip)}",
@@ -63,18 +63,12 @@ def opening(adapter: Adapter, llm: str, clip: str | None, *, made: str = "traine
     )
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a name looks like ORG/NAME and no folder has it."""
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name, re.ASCII)) and not Path(name).exists()
-
-
 def code(name: str) -> str:
-    """Quote a name as Markdown code, so that no Markdown or HTML in it takes effect."""
-    marks = fence(name, 1)
-    room = " " if "`" in name else ""
-    return f"{marks}{room}{printable(name)}{room}{marks}"
+    """Return a name as inline code, shown literally whatever Markdown or HTML it holds."""
+    marks, space = fence(name, 1), " " if "`" in name else ""
+    return f"{marks}{space}{printable(name)}{space}{marks}"
 
 
 def fence(text: str, least: int) -> str:
-    """More backticks than the longest run in a text, so that nothing in it ends the code."""
+    """Return enough backticks, at least `least`, that no run of them inside a text ends its code."""
     return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])

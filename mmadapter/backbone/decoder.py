@@ -1,11 +1,11 @@
-"""Run parts of the frozen decoder, so that only what is needed is computed.
+"""The frozen decoder in two parts, each computing only what is needed.
 
-Axes: B batch, T tokens, W positions read in a row, R positions read in total, C hidden size, D head size.
+Axes: B batch, T tokens, W positions read in a row, R positions read in all, C hidden size, D head size.
 
-Below the first adapted layer nothing trains: `hidden_below` computes its input, which never changes. `hidden_at` runs
-the rest up to the positions that are read; its last layer computes keys and values of every token, but queries, output
-projection and MLP at those positions only. Both are the decoder's own forward with layers left out or wrapped: no
-modelling file is copied.
+`hidden_below` runs the layers below the first adapted one, where nothing trains: its result never changes.
+`hidden_at` continues from there to the positions whose logits are read. Its last layer computes keys and values for
+every token, but queries, output projection and MLP only for those positions. Both are the decoder's own forward with
+some layers left out or wrapped: no modelling file is copied.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mmadapter.adapter.attention import attach, project_keys
 def hidden_below(
     decoder: PreTrainedModel, count: int, input_ids: Int[Tensor, "B T"], **inputs: Tensor | None
 ) -> Float[Tensor, "B T C"]:
-    """Compute the input of layer `count` (from 0): the embedding and the `count` layers below.
+    """Return what enters layer `count` (from 0): the output of the embedding and the `count` layers below.
 
     Args:
         inputs: `position_ids` and `attention_mask`, as the decoder takes them.
@@ -45,7 +45,7 @@ def hidden_at(
     checkpointing: bool = False,
     **inputs: Tensor | None,
 ) -> Float[Tensor, "R C"]:
-    """Run the layers from `first` on, and return the normed output at the positions that are read.
+    """Return the decoder's normed output at the positions read, given what enters layer `first`.
 
     Args:
         read: rows (ascending) and columns of `hidden`.
@@ -53,20 +53,19 @@ def hidden_at(
         inputs: `position_ids` and `attention_mask`, as the decoder takes them.
     """
     rows, columns = read[0], read[1] % hidden.shape[1]
-    layers = list(decoder.layers[first:])
     per_row = torch.bincount(rows, minlength=len(hidden))
     place = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
     table = columns.new_zeros(len(hidden), int(per_row.max()))
     table[rows, place] = columns
-    layers[-1], columns = _ReadLayer(layers[-1], table), place
+    *lower, last = decoder.layers[first:]
     if checkpointing:
-        layers = [*map(_Recomputed, layers[:-1]), layers[-1]]  # the last one is used first, and small
-    part = _with_layers(decoder, layers, slice(first, None), norm=True)
-    return part(inputs_embeds=hidden, use_cache=False, **inputs).last_hidden_state[rows, columns]
+        lower = list(map(_Recomputed, lower))  # not the last layer: it is small, and the backward pass needs it first
+    part = _with_layers(decoder, [*lower, _ReadLayer(last, table)], slice(first, None), norm=True)
+    return part(inputs_embeds=hidden, use_cache=False, **inputs).last_hidden_state[rows, place]
 
 
 def _with_layers(decoder: PreTrainedModel, layers: Iterable[nn.Module], which: slice, *, norm: bool) -> PreTrainedModel:
-    """A view of the decoder with these layers only; it shares the weights."""
+    """Return a view of the decoder that shares its weights and runs only these layers."""
     part = copy.copy(decoder)
     part.config = copy.copy(decoder.config)
     part._modules = {**decoder._modules, "layers": nn.ModuleList(layers)}
@@ -79,9 +78,9 @@ def _with_layers(decoder: PreTrainedModel, layers: Iterable[nn.Module], which: s
 
 
 class _ReadLayer(nn.Module):
-    """A decoder layer that attends to every token and is computed only at the columns of `table`.
+    """A decoder layer that attends to every token and computes its output only at the columns in `table`.
 
-    Rows that read fewer positions are padded with column 0, which is ignored.
+    Rows with fewer positions than the longest are filled up with column 0, whose output is ignored.
     """
 
     def __init__(self, layer: nn.Module, table: Int[Tensor, "B W"]) -> None:
@@ -101,14 +100,13 @@ class _ReadLayer(nn.Module):
         normed = self.layer.input_layernorm(hidden)
         key = project_keys(attention, normed)
         value = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-        if getattr(attention, "use_rope", True):  # some of SmolLM3's layers have none
+        if getattr(attention, "use_rope", True):  # some layers of SmolLM3 have none
             rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
             key = rotate(key[:, :1], key, *position_embeddings)[1]
 
         rows = torch.arange(len(hidden), device=hidden.device)[:, None]
-        if attention_mask is None:  # the causal kernel's
-            seen = torch.arange(hidden.shape[1], device=hidden.device) <= self.table[..., None]
-            attention_mask = seen[:, None]
+        if attention_mask is None:  # causal
+            attention_mask = (torch.arange(hidden.shape[1], device=hidden.device) <= self.table[..., None])[:, None]
         else:
             attention_mask = attention_mask[rows, :, self.table].transpose(1, 2)
         (cache,) = _CACHE & inputs.keys()
@@ -116,13 +114,13 @@ class _ReadLayer(nn.Module):
             "attention_mask": attention_mask,
             "position_ids": position_ids.expand(len(hidden), -1).gather(1, self.table),
             "position_embeddings": tuple(x.expand(len(hidden), -1, -1)[rows, self.table] for x in position_embeddings),
-            cache: _Projected(key, value),
+            cache: _FixedCache(key, value),
         }
         return self.layer(hidden[rows, self.table], **inputs)
 
 
 class _Recomputed(nn.Module):
-    """A decoder layer that keeps only its input, and is recomputed with the prompts of its forward."""
+    """A checkpointed decoder layer; it is recomputed with the prompts of its forward, whatever is attached by then."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -133,22 +131,22 @@ class _Recomputed(nn.Module):
         prompts = getattr(attention, "adaption", None)
 
         def run(hidden: Tensor) -> Tensor:
-            now = getattr(attention, "adaption", None)
+            attached = getattr(attention, "adaption", None)
             attach(attention, prompts)
             try:
                 return self.layer(hidden, **inputs)
             finally:
-                attach(attention, now)
+                attach(attention, attached)
 
         return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
 
 
 _CACHE = {"past_key_values", "cache"}
-"""Name of the cache among a layer's arguments; `cache` since transformers 5.24."""
+"""Name of the cache among a decoder layer's arguments; the second from transformers 5.24 on."""
 
 
-class _Projected:
-    """Stands in for a cache: returns the keys and values of all tokens."""
+class _FixedCache:
+    """Stands in for a cache: always returns the keys and values of all tokens and ignores updates."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:
         self.key, self.value = key, value

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _ARCHITECTURE = (
     *("model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
@@ -19,7 +16,7 @@ _ARCHITECTURE = (
     *("tie_word_embeddings", "attention_bias", "layer_types", "sliding_window", "no_rope_layers"),
     *("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"),
 )
-"""The fields of a configuration that an adapter depends on."""
+"""The configuration fields that an adapter depends on; they make up the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +26,22 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     name: str
-    """The user's name for it: a hub id, a folder, a GGUF file or an embedded model."""
+    """The name that the user gave: a hub id, a folder, a GGUF file or an embedded model."""
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The decoder layers, bottom first."""
+        """The decoder layers, from the embedding upwards."""
         return self.model.get_decoder().layers
 
     def logits(self, hidden: Float[Tensor, "*R C"]) -> Float[Tensor, "*R V"]:
-        """Logits from the decoder's normed output, capped where the model caps them (final_logit_softcapping)."""
+        """Return the logits of the decoder's normed output, capped where the model does so (Gemma 2)."""
         logits = self.model.get_output_embeddings()(hidden)
-        bound = getattr(self.model.config, "final_logit_softcapping", None)
-        return logits if bound is None else (logits / bound).tanh() * bound
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else (logits / cap).tanh() * cap
 
     @property
     def fingerprint(self) -> str:
-        """Hash of configuration and vocabulary, which decides whether an adapter fits."""
+        """Hash of architecture and vocabulary: an adapter fits only a model with the fingerprint it was trained on."""
         config = self.model.config.to_dict()
         known = {name: config[name] for name in _ARCHITECTURE if config.get(name) is not None}
         vocabulary = sorted(self.tokenizer.get_vocab().items())
@@ -52,6 +49,6 @@ class LanguageModel:
 
     @property
     def bos(self) -> list[int]:
-        """The tokens that the model's tokenizer puts before a text: [bos] or none."""
+        """The tokens that the tokenizer puts before a text: [bos] or nothing."""
         first = self.tokenizer("a").input_ids[:1]
         return first if first == [self.tokenizer.bos_token_id] else []

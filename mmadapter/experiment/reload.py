@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from mmadapter.adapter.weights import load_adapter
 from mmadapter.backbone.device import resolve_device, resolve_dtype, use_deterministic_algorithms
-from mmadapter.backbone.placement import load_placed
+from mmadapter.backbone.loading import load_llm
 from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter
 from mmadapter.runs.folder import VariantFolder
@@ -41,8 +41,8 @@ def load_variant(folder: Path) -> MultimodalAdapter:
     several = PartialState(cpu=device.type == "cpu").num_processes > 1
     llm = _language_model(
         config.llm,
-        device,
-        resolve_dtype(config.dtype, device),
+        device=device,
+        dtype=resolve_dtype(config.dtype, device),
         quantise=config.quantise,
         sharded=config.shard and several,
         offloaded=config.offload,
@@ -64,8 +64,10 @@ def load_run_or_adapter(path: Path) -> MultimodalAdapter:
         return load_variant(folder)
     _, saved = load_adapter(folder)
     device, name = resolve_device("auto"), saved.get("llm")
-    llm = _language_model(name, device, resolve_dtype("auto", device)) if isinstance(name, str) else None
+    llm = None
+    if isinstance(name, str):
+        llm = _language_model(name, device=device, dtype=resolve_dtype("auto", device))
     return MultimodalAdapter.from_pretrained(folder, llm=llm)
 
 
-_language_model = lru_cache(maxsize=1)(load_placed)
+_language_model = lru_cache(maxsize=1)(load_llm)

@@ -14,8 +14,8 @@ from accelerate import PartialState
 
 from mmadapter.backbone.device import resolve_device, resolve_dtype, use_deterministic_algorithms
 from mmadapter.backbone.language_model import LanguageModel
-from mmadapter.backbone.placement import load_placed
-from mmadapter.backbone.sharding import check_processes
+from mmadapter.backbone.loading import load_llm
+from mmadapter.backbone.placement import check_processes
 from mmadapter.config.files import config_yaml, differences
 from mmadapter.config.presets import adapted_layers
 from mmadapter.config.settings import INSTRUCTIONS, InputFormat, Recipe, RunConfig, Variant
@@ -151,10 +151,10 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
     data = data.first(config.train_limit, "train")
     data[config.split]  # reject an unknown split before hours are spent
-    llm = load_placed(
+    llm = load_llm(
         config.llm,
-        device,
-        resolve_dtype(config.dtype, device),
+        device=device,
+        dtype=resolve_dtype(config.dtype, device),
         quantise=config.quantise,
         compile_layers=config.compile,
         sharded=config.shard,

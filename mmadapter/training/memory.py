@@ -32,7 +32,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from mmadapter.adapter.attention import ATTENTION_NAME, attach, project_prompts
 from mmadapter.backbone.device import resolve_dtype
-from mmadapter.backbone.loading import Quantisation, read_config, skeleton
+from mmadapter.backbone.loading import read_config, skeleton
+from mmadapter.backbone.placement import Quantisation
 from mmadapter.config.presets import PRESETS, adapted_layers
 from mmadapter.config.settings import INSTRUCTIONS, RunConfig
 from mmadapter.errors import UserError

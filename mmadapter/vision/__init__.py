@@ -1,5 +1,4 @@
-"""Images to multi-scale global features (section 3.3 of the paper): decode, encode, store.
+"""From images to multi-scale global features (section 3.3 of the paper).
 
-`images` decodes, `towers` loads a frozen image tower, `scales` says what a global feature is for each kind of
-tower, `store` computes each image once. Nothing here knows LLaMA or ScienceQA.
+`images` decodes, `towers` loads a frozen image tower, `scales` defines its global features, `store` keeps them on disk.
 """

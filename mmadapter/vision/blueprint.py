@@ -1,4 +1,4 @@
-"""What is known about an image tower before its weights are loaded."""
+"""What `open_clip_towers` and `transformers_towers` share: the description of a tower whose weights are not loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,31 +16,31 @@ from mmadapter.errors import UserError
 from mmadapter.storage.untrusted import short
 
 MAX_SIDE = 4096
-"""Largest side of a tower's input, in pixels; 224 to 512 are usual."""
+"""Most pixels along a side of a tower's input; 224 to 512 are usual."""
 MAX_TOWER_LAYERS = 1024
-"""Most layers that are built; the largest towers have 56."""
+"""Most layers of a tower; the largest have 56."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """A tower whose weights are not loaded."""
+    """A tower of known structure whose weights are not loaded yet."""
 
     skeleton: nn.Module
-    """Its structure on the meta device."""
+    """The tower on the meta device."""
     image_size: tuple[int, int]
     """Height and width of its input."""
     preprocess: Callable[[Image.Image], Tensor]
     description: Mapping[str, Any]
-    """Everything but the weights that decides its features, as JSON without names."""
+    """Everything but the weights that its features depend on, without names; JSON."""
     weights: tuple[Path, ...]
     load: Callable[[], nn.Module]
-    """Load the tower with its weights, float32 on the CPU."""
+    """Returns the tower with its weights, in float32 on the CPU; raises any exception if they do not fit."""
     features: Callable[[nn.Module, Tensor], list[Tensor]]
-    """Compute the global features I_1 .. I_M with the tower or its skeleton."""
+    """Computes the global features I_1 .. I_M of images with the tower or its skeleton."""
 
 
 def check_size(where: str, image_size: object, layers: object) -> None:
-    """Check the sizes that a configuration claims, before anything is built. Both may be lists."""
+    """Refuse a configuration that claims impossible sizes, before building it; both values may be lists."""
     sides, depths = (value if isinstance(value, (list, tuple)) else [value] for value in (image_size, layers))
     if not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in sides):
         raise UserError(f"{where}: takes images of {short(image_size)}: a side has 1 to {MAX_SIDE:,} pixels")
@@ -50,21 +48,13 @@ def check_size(where: str, image_size: object, layers: object) -> None:
         raise UserError(f"{where}: has {short(layers)} layers: at most {MAX_TOWER_LAYERS:,} are built")
 
 
-def probe(image_size: tuple[int, int]) -> Float[Tensor, "1 3 H W"]:
-    """An image without values, for a skeleton."""
-    return torch.empty(1, 3, *image_size, device="meta")
-
-
 @contextlib.contextmanager
 def quiet_logger(logger: str | None) -> Iterator[None]:
-    """Silence a library's expected warnings.
-
-    open_clip (root logger) warns that a model without weights is random, transformers that an image tower has no use
-    for a text tower's weights. The handler keeps `logging.warning` from configuring the user's logging.
-    """
+    """Silence warnings about what is intended: a random model (open_clip, on the root logger), and the unused weights
+    of a text tower (transformers)."""
     quiet, handler = logging.getLogger(logger), logging.NullHandler()
     level = quiet.level
-    quiet.addHandler(handler)
+    quiet.addHandler(handler)  # otherwise `logging.warning` would configure the user's logging
     quiet.setLevel(logging.ERROR)
     try:
         yield

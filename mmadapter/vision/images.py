@@ -1,4 +1,4 @@
-"""Decode images from anywhere to RGB."""
+"""Decode images of any usual format and mode to RGB."""
 
 import io
 from typing import Protocol, runtime_checkable
@@ -9,25 +9,24 @@ from PIL import Image, ImageOps
 from mmadapter.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""The formats that are decoded; Pillow's other readers are old, rare, or start other programs."""
-
+"""Formats that are decoded; Pillow's other readers are old, rare, or start other programs."""
 MAX_PIXELS = 1 << 24
-"""16.8 megapixels, 64 MiB as RGBA. Larger images are refused by their header. ScienceQA's largest has 0.5; at this size
-none takes a second."""
+"""16.8 megapixels, 64 MiB as RGBA; ScienceQA's largest picture has 0.5. Larger images are refused by their header."""
 MAX_ASPECT = 64
-"""Largest ratio of the sides, 10 in ScienceQA: a line of pixels resized to its shorter side would fill the memory."""
+"""Largest ratio of the sides, 10 in ScienceQA: scaled up to a usual shorter side, a line of pixels would fill the
+memory."""
 
 
 @runtime_checkable
 class EncodedImage(Protocol):
-    """Where an image's bytes are; nothing is read before `read` is called."""
+    """An image file that is read on demand."""
 
     @property
     def where(self) -> str:
-        """The file (and row) that a message can name."""
+        """Name of the file (and row) for messages."""
 
     def read(self) -> bytes:
-        """The encoded image.
+        """Read the encoded image.
 
         Raises:
             UserError: it cannot be read.
@@ -35,9 +34,9 @@ class EncodedImage(Protocol):
 
 
 def decode_rgb(data: bytes, where: str) -> Image.Image:
-    """Decode an image to RGB: upright, 8 bits a channel, transparency on white, an animation's first frame.
+    """Decode an image, or the first frame of an animation, to RGB: upright, 8 bits a channel, on white.
 
-    Pillow's own `convert("RGB")` drops the alpha channel, which often turns transparent parts black, and clips 16-bit
+    Pillow's own `convert("RGB")` would drop the alpha channel, often turning transparent pixels black, and clip 16-bit
     greyscale to white.
 
     Args:
@@ -45,30 +44,32 @@ def decode_rgb(data: bytes, where: str) -> Image.Image:
         where: its name in messages.
 
     Raises:
-        UserError: truncated, corrupt, of another format, larger than `MAX_PIXELS` or narrower than `MAX_ASPECT`.
+        UserError: the image is truncated, corrupt, of another format, too large or too narrow.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        fits = image.width * image.height <= MAX_PIXELS
-        if fits and max(image.size) <= MAX_ASPECT * min(image.size):
-            return _rgb(ImageOps.exif_transpose(image))
+        _check_size(image, where)
+        return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:  # Pillow's own limit, higher than ours
-        raise UserError(_too_large(where, str(error))) from error
-    except MemoryError:
+        raise UserError(_TOO_LARGE.format(where, error)) from error
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, ...
         raise UserError(
             f"{where}: not a readable image ({error or type(error).__name__}; {len(data)} bytes)\n"
             f"  it must be a whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
         ) from error
+
+
+_TOO_LARGE = f"{{}}: the image is too large ({{}}); at most {MAX_PIXELS:,} pixels are decoded: reduce it"
+
+
+def _check_size(image: Image.Image, where: str) -> None:
     size = f"{image.width} x {image.height} pixels"
-    if fits:
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(_TOO_LARGE.format(where, size))
+    if max(image.size) > MAX_ASPECT * min(image.size):
         raise UserError(f"{where}: the image is too narrow ({size}); at most {MAX_ASPECT} to 1 is decoded: crop it")
-    raise UserError(_too_large(where, size))
-
-
-def _too_large(where: str, size: str) -> str:
-    return f"{where}: the image is too large ({size}); at most {MAX_PIXELS:,} pixels are decoded: reduce it"
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -11,27 +11,24 @@ from torch import nn
 from mmadapter.errors import UserError
 from mmadapter.storage.hub import hub_folder
 from mmadapter.storage.pickles import check_pickle
-from mmadapter.vision.blueprint import Blueprint, check_size, first_line, probe, quiet_logger
-from mmadapter.vision.scales import OpenClipScales
+from mmadapter.vision.blueprint import Blueprint, check_size, first_line, quiet_logger
+from mmadapter.vision.scales import open_clip_features
 
 OPEN_CLIP_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
+    *("model.safetensors", "pytorch_model.bin"),
 )
 """Weights files in a folder, in open_clip's own order of preference."""
 
 OPEN_CLIP_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""Weights files on the hub, where the other names may belong to the repository's transformers form."""
+"""Weights files on the hub, where the other names may belong to the transformers form of the same model."""
 
 PREPROCESS_KEYS = ("size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color")
-"""The settings that decide open_clip's preprocessing."""
+"""The settings that open_clip's preprocessing depends on."""
 
 
 def registry_tower(model: str, tag: str, scales: int) -> Blueprint:
-    """A model of open_clip's registry, with one of its published sets of weights."""
+    """Describe a model in open_clip's registry, with one of its published sets of weights (`tag`)."""
     open_clip = import_open_clip()
     published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     if not published:
@@ -51,52 +48,43 @@ def registry_tower(model: str, tag: str, scales: int) -> Blueprint:
 
 
 def open_clip_weights(folder: Path) -> Path:
-    found = [folder / name for name in OPEN_CLIP_WEIGHTS if (folder / name).is_file()]
-    if not found:
-        raise UserError(f"{folder}: no weights: there must be one of {', '.join(OPEN_CLIP_WEIGHTS)}")
-    return found[0]
+    """Return the weights file in a folder."""
+    for name in OPEN_CLIP_WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder}: no weights: there must be one of {', '.join(OPEN_CLIP_WEIGHTS)}")
 
 
 def open_clip_tower(name: str, weights: Path, preprocessing: dict[str, Any], scales: int) -> Blueprint:
+    """Describe a tower that open_clip builds by `name`, which may be `local-dir:FOLDER`."""
     open_clip = import_open_clip()
     vision = open_clip.get_model_config(name)["vision_cfg"]
     check_size(name, vision.get("image_size", 224), vision.get("layers", 12))
 
     def build(device: str) -> nn.Module:
-        try:
-            with quiet_logger(None):
-                return open_clip.create_model(
-                    name,
-                    load_weights=False,
-                    pretrained_text=False,
-                    force_preprocess_cfg=preprocessing,
-                    device=device,
-                ).eval()
-        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError, OSError) as error:
-            raise UserError(f"{name}: open_clip cannot build this model: {first_line(error)}") from error
+        with quiet_logger(None):
+            return open_clip.create_model(
+                name, load_weights=False, pretrained_text=False, force_preprocess_cfg=preprocessing, device=device
+            ).eval()
 
     def load() -> nn.Module:
         model = build("cpu")
-        try:
-            if weights.suffix not in (".safetensors", ".npz", ".npy"):
-                check_pickle(weights)
-            open_clip.load_checkpoint(model, str(weights))
-        except Exception as error:  # whatever a reader of checkpoints raises: safetensors, pickle, zip, shapes
-            raise UserError(f"{weights}: these weights do not fit {name}: {first_line(error)}") from error
+        if weights.suffix not in (".safetensors", ".npz", ".npy"):
+            check_pickle(weights)
+        open_clip.load_checkpoint(model, str(weights))
         return model.visual
 
     with torch.device("meta"):
         model = build("meta")
     config = open_clip.get_model_config(name)
     preprocess = open_clip.get_model_preprocess_cfg(model)
+    settings = open_clip.transform.PreprocessCfg(**preprocess)
     size = model.visual.image_size
-    size = (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
     return Blueprint(
         skeleton=model.visual,
-        image_size=size,
-        preprocess=open_clip.transform.image_transform_v2(
-            open_clip.transform.PreprocessCfg(**preprocess), is_train=False
-        ),
+        image_size=(height, width),
+        preprocess=open_clip.transform.image_transform_v2(settings, is_train=False),
         description={
             "library": "open_clip",
             "vision": config["vision_cfg"],
@@ -106,15 +94,15 @@ def open_clip_tower(name: str, weights: Path, preprocessing: dict[str, Any], sca
         },
         weights=(weights,),
         load=load,
-        features=OpenClipScales(model.visual, probe(size), scales),
+        features=open_clip_features(model.visual, torch.empty(1, 3, height, width, device="meta"), scales),
     )
 
 
 def import_open_clip() -> Any:
-    """open_clip, or one clear line where torch and torchvision come from different builds.
+    """Import open_clip.
 
     Raises:
-        UserError: torchvision does not fit torch.
+        UserError: torch and torchvision come from different builds.
     """
     try:
         import torchvision  # noqa: F401

@@ -1,19 +1,22 @@
-"""The feature store: each image is encoded once ever, by content.
+"""The feature store: each image is encoded only once, by content.
 
-Each tower has a folder in the store, named by its fingerprint, precision and batch size. Its shards are `tensors`
-files:
+Every combination of a tower (its fingerprint), a dtype and a batch size has a folder of its own, with shards:
+`storage.tensors` files that hold
 
-    keys      uint8   [n, 32]  sha256 of the encoded images' bytes
+    keys      uint8   [n, 32]  sha256 of each encoded image's bytes
     features  float32 [n, F]
 
-Runs share a store: the first that meets a new image encodes it, the others wait and find its features. A call writes
-one shard, again and again as it grows, so that a killed call keeps what it had.
+Runs share a store: the first to meet a new image encodes, the others wait and find its features. Each call writes one
+shard, again and again as it grows, so a killed extraction keeps its work.
 
-An image's features do not depend on its batch: every batch has the same number of rows, filled up with blank images,
-because a matrix product rounds by its shape and not by its other rows. So order, company and interruptions change no
-bit. The whole of ScienceQA (10,332 images) at four scales of ViT-L/14 takes 170 MB in float32.
+An image's features do not depend, to the last bit, on what was stored before or on the other images and their order:
+all batches have the same number of rows, blank images filling up the last one, because a matrix product rounds by its
+shape and not by the content of other rows.
 
-Axes: N images as given, repetitions included; F features.
+Features are float32: the whole of ScienceQA (10,332 images) at four scales of ViT-L/14 is only 170 MB, and half
+precision could overflow.
+
+Axes: N images as given (with repetitions), F features.
 """
 
 import contextlib
@@ -41,16 +44,13 @@ from mmadapter.vision.images import EncodedImage, decode_rgb
 from mmadapter.vision.towers import ImageTower
 
 CPU_BATCH = 8
-"""Images in a batch on a CPU; larger batches leave its cache (EfficientNet-Lite0: 33 ms an image in batches of 4, 48 of
-8, 105 of 32; the tiny CLIP: 3.0, 2.5, 2.1)."""
-
+"""Larger batches do not fit a CPU's cache. Milliseconds for an image with EfficientNet-Lite0: 33 in batches of 4, 48 of
+8, 105 of 32; with the tiny CLIP: 3.0, 2.5, 2.1."""
 GPU_BATCH = 32
-
 AHEAD = 64
-"""Most images decoded ahead."""
-
+"""Images decoded ahead of the tower."""
 KEY_BYTES = 32
-"""Length of a sha256."""
+"""Bytes in a sha256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +58,26 @@ class BrokenImage:
     """An image without features."""
 
     index: int
-    """Place among the images given."""
+    """Its position among the images given."""
     reason: str
-    """The reason, with the file's name."""
+    """Names the file."""
 
 
 class ImageFeatures(NamedTuple):
-    """Result of `FeatureStore.features`."""
+    """The result of `FeatureStore.features`."""
 
     values: Float[Tensor, "N F"]
-    """float32, on the CPU; the row of a broken image is NaN."""
+    """float32, on the CPU; NaN for a broken image."""
     broken: list[BrokenImage]
-    """In the order given; empty unless errors are skipped."""
+    """In the order given; empty unless broken images are skipped."""
 
 
 class _Prepared(NamedTuple):
-    """A read and decoded image. An undecodable one has a key and an error, an unreadable one only an error."""
+    """An image as the threads return it: with an error and no key if unreadable, with both if undecodable."""
 
     key: bytes | None
     pixels: Float[Tensor, "3 H W"] | None
-    """None also if its content is stored or was met before."""
+    """None also for content that is stored or came earlier."""
     error: UserError | None
 
 
@@ -85,8 +85,8 @@ class FeatureStore:
     """The stored features of one tower.
 
     Args:
-        folder: with the stores of all towers; usually `cache_dir() / "features"`.
-        tower: encodes new images; its weights are loaded only if there are some.
+        folder: shared by the stores of all towers; usually `cache_dir() / "features"`.
+        tower: encodes new images; without any, its weights are never loaded.
 
     Raises:
         UserError: a shard cannot be read.
@@ -102,7 +102,7 @@ class FeatureStore:
         self._read()
 
     def __len__(self) -> int:
-        """Number of distinct images in the store."""
+        """Return the number of distinct images stored."""
         return len(self._rows)
 
     def features(
@@ -112,17 +112,17 @@ class FeatureStore:
         progress: Callable[[int, str], None] = lambda done, note: None,
         on_error: Literal["stop", "skip"] = "stop",
     ) -> ImageFeatures:
-        """Return the features of images, in the order given. New images are encoded and stored.
+        """Return the features of images, encoding and storing those that are new.
 
-        Every image is read and hashed each time: a changed file is a new image.
+        Every image is read and hashed each time, so a changed file is a new image.
 
         Args:
-            images: sources of the bytes; contents may repeat.
-            progress: called with the number of images done, and with the process that is waited for, if any.
-            on_error: stop at an image that cannot be read or decoded, or go on with the others.
+            images: may repeat the same content.
+            progress: called with the number of images done and a note on what is being waited for, or "".
+            on_error: what to do about an image that cannot be read or decoded.
 
         Raises:
-            UserError: such an image, if `on_error` is stop; the store cannot be written.
+            UserError: a broken image, unless they are skipped; the store cannot be written.
         """
         keys: list[bytes | None] = []  # None: the image cannot be read
         errors: dict[int, UserError] = {}
@@ -136,16 +136,13 @@ class FeatureStore:
                 keys.append(key)
                 if key is not None and pixels is not None:
                     batch.append((key, pixels))
-                if len(batch) == self.batch:
+                if len(batch) == self.batch or (batch and index == len(images) - 1):
                     shard.encode(batch, partial(progress, index + 1 - len(batch)))
                     batch = []
                 progress(index + 1 - len(batch), "")
-            if batch:
-                shard.encode(batch, partial(progress, len(images) - len(batch)))
-                progress(len(images), "")
-        # the same broken content again: only its first occurrence was decoded
+        # broken content that occurs again: only its first occurrence was decoded
         undecodable = {keys[index]: error for index, error in errors.items() if keys[index] is not None}
-        errors |= {index: undecodable[key] for index, key in enumerate(keys) if key is not None and key in undecodable}
+        errors |= {index: undecodable[key] for index, key in enumerate(keys) if key in undecodable}
         unknown = torch.full((sum(self.tower.feature_sizes),), torch.nan)
         rows = [unknown if index in errors or key is None else self._rows[key] for index, key in enumerate(keys)]
         return ImageFeatures(
@@ -162,20 +159,18 @@ class FeatureStore:
                 self._shards[path] = written
 
     def _preparation(self) -> Callable[[EncodedImage], _Prepared]:
-        """Return a thread-safe function that reads an image, and decodes it if its content is new."""
+        """Return a thread-safe function that reads an image and decodes it if its content is new."""
         lock, seen = threading.Lock(), set(self._rows)
 
         def prepare(image: EncodedImage) -> _Prepared:
+            key = None
             try:
                 data = image.read()
-            except UserError as error:
-                return _Prepared(None, None, error)
-            key = hashlib.sha256(data).digest()
-            with lock:
-                if key in seen:
-                    return _Prepared(key, None, None)
-                seen.add(key)
-            try:
+                key = hashlib.sha256(data).digest()
+                with lock:
+                    if key in seen:
+                        return _Prepared(key, None, None)
+                    seen.add(key)
                 return _Prepared(key, self.tower.preprocess(decode_rgb(data, image.where)), None)
             except UserError as error:
                 return _Prepared(key, None, error)
@@ -184,49 +179,44 @@ class FeatureStore:
 
 
 class _Shard:
-    """The shard of one call. From its first new image on, no other run encodes for this tower."""
+    """The images that one call encodes. From the first of them to its end, no other run encodes for this tower."""
 
     def __init__(self, store: FeatureStore, most: int) -> None:
-        """
-        Args:
-            most: largest number of images to encode.
-        """
         self._store = store
         self._bytes = most * (KEY_BYTES + sum(store.tower.feature_sizes) * torch.float32.itemsize)
         self._path = store.folder / f"{uuid.uuid4().hex}.safetensors"
         self._keys: list[bytes] = []
         self._written = 0
         self._save = PacedSaver(self._write)
-        self._alone = contextlib.ExitStack()
-        self._is_alone = False
+        self._lock = contextlib.ExitStack()
+        self._locked = False
 
     def __enter__(self) -> "_Shard":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._alone:
+        with self._lock:
             self._write()
 
     def encode(self, batch: Sequence[tuple[bytes, Tensor]], waiting: Callable[[str], None]) -> None:
-        """Encode a batch of new images.
+        """Encode the images of a batch that the store still lacks.
 
         Args:
-            waiting: called with the process that is waited for.
+            waiting: called with a note on the process that holds the lock.
         """
         store, tower = self._store, self._store.tower
-        if not self._is_alone:
-            self._alone.enter_context(sole_writer(store.folder, wait=waiting))
-            self._is_alone = True
+        if not self._locked:
+            self._lock.enter_context(sole_writer(store.folder, wait=waiting))
+            self._locked = True
             check_room(store.folder, self._bytes, "the image features")
-            store._read()
+            store._read()  # another run may have encoded some of them
             for part in store.folder.glob("*.part"):
                 part.unlink()  # left by a killed process
-        new = {key: pixels for key, pixels in batch if key not in store._rows}  # another run may have encoded some
+        new = {key: pixels for key, pixels in batch if key not in store._rows}
         if new:
             pixels = torch.stack(list(new.values()))
             blank = pixels.new_zeros(store.batch - len(pixels), *pixels.shape[1:])
-            features = tower.encode(torch.cat([pixels, blank])).cpu()
-            store._rows |= zip(new, features, strict=False)
+            store._rows |= zip(new, tower.encode(torch.cat([pixels, blank])).cpu(), strict=False)
             self._keys += new
             self._save()
 
@@ -256,7 +246,7 @@ def _read_shard(path: Path, size: int) -> dict[bytes, Float[Tensor, " F"]]:
 
 
 def _threaded(function: Callable[[EncodedImage], _Prepared], images: Sequence[EncodedImage]) -> Generator[_Prepared]:
-    """Map in threads, in order."""
+    """Apply a function in threads, at most `AHEAD` images ahead, and yield its results in order."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     ahead: deque[Future[_Prepared]] = deque()
     try:

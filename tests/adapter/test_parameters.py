@@ -149,7 +149,7 @@ def test_a_configuration_that_says_something_twice_is_refused(tmp_path):
     save_adapter(Adapter(SMALL), {}, tmp_path)
     path = tmp_path / "adapter_config.json"
     path.write_text(path.read_text().replace('"adapter_len"', '"adapter_len": 1, "adapter_len"', 1))
-    with pytest.raises(UserError, match="once, and no more, it must say adapter_len"):
+    with pytest.raises(UserError, match="it must have exactly one entry adapter_len"):
         load_adapter(tmp_path)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from mmadapter.backbone.loading import FAMILIES
+from mmadapter.backbone.model_files import FAMILIES
 from mmadapter.model import MultimodalAdapter
 from tests.backbone import formula
 from tests.backbone.families import CONFIGS, HEADS, LAYERS, WINDOW, loaded, random_model

@@ -161,7 +161,7 @@ def damage_name(state):
     ("damage", "message"),
     [
         (damage_rows, r"layers.1.feed_forward.w1.weight: has shape \(159, 48\), params.json says \(160, 48\)"),
-        (damage_name, r"layers.1.attention.wz.weight: no tensor of a LLaMA"),
+        (damage_name, r"layers.1.attention.wz.weight: not a tensor of a LLaMA"),
         (lambda state: state.pop("norm.weight"), r"1 tensors are missing in its weights: model.norm.weight"),
         (lambda state: state.update(wrong=print), r"consolidated.00.pth: cannot load it: "),
     ],
@@ -184,5 +184,5 @@ def test_files_of_two_models(tmp_path):
 
 def test_params_that_say_too_little(tmp_path):
     params = {name: value for name, value in PARAMS.items() if name != "n_heads"}
-    with pytest.raises(UserError, match=r"params.json: no LLaMA's parameters: KeyError\('n_heads'\)"):
+    with pytest.raises(UserError, match=r"params.json: not the parameters of a LLaMA: KeyError\('n_heads'\)"):
         load_llm(str(write(tmp_path / "meta", params, [{"a": torch.ones(1)}])))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmadapter.backbone.language_model import LanguageModel
-from mmadapter.backbone.offloading import offload
+from mmadapter.backbone.placement import offload
 from mmadapter.config.settings import RunConfig
 from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmadapter.backbone.sharding import check_processes, shard
+from mmadapter.backbone.placement import check_processes, shard
 from mmadapter.config.settings import InputFormat, RunConfig, Scoring
 from mmadapter.demo import write_demo
 from mmadapter.errors import UserError

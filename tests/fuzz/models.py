@@ -27,7 +27,7 @@ def adapter(name: str, mutation: Mutation) -> Callable[[Path], Reader]:
 
 
 def tokenizer(folder: Path) -> Reader:
-    from mmadapter.backbone.tokenizer import load_tokenizer
+    from mmadapter.backbone.model_files import load_tokenizer
     from tests.tiny import byte_tokenizer
 
     byte_tokenizer().save_pretrained(folder)
