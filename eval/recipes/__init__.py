@@ -12,8 +12,8 @@ from eval.recipes import (
     scales,
 )
 
-RECIPES = {
-    module.RECIPE.name: module.RECIPE
+EXHIBITS = {
+    module.EXHIBIT.name: module.EXHIBIT
     for module in (main_result, by_class, layers, attention, initial_prompts, epochs, prompt_length, scales, additions)
 }
 """By name, in the page's order; earlier ones run first."""
