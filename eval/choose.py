@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eval.page import write_page
 from eval.results import FOLDER
 from eval.runs import run_key, run_settings, wordings
 from mmadapter.backbone.device import resolve_device, resolve_dtype
@@ -52,8 +53,6 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Train once, add the result to the results file and write the page."""
-    from eval.page import write_page
-
     changed = read_settings(settings.config) if settings.config else {}
     config = replace(PRESETS["small"], **changed | {"variant": "multimodal"})
     data = held_out(load_dataset(config.dataset, settings.data_dir or None))

@@ -22,6 +22,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from eval.page import write_page
 from eval.results import FOLDER
 from mmadapter.adapter.parameters import Adapter, AdapterConfig
 from mmadapter.backbone.language_model import LanguageModel
@@ -197,8 +198,6 @@ def counted() -> dict[str, int]:
 
 def main(settings: Settings) -> None:
     """Train every method with each learning rate of its grid, and with the best one on every seed."""
-    from eval.page import write_page
-
     if FILE.is_file() and json.loads(FILE.read_text(encoding="utf-8"))["settings"] == _plain(settings):
         return
     load_dataset("demo")  # generated here, not by several processes at once

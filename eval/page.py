@@ -100,20 +100,18 @@ def section(preset: str, name: str) -> str:
 
 def accuracy(preset: str, name: str, arm: int, column: str, split: str = "test", *, written: bool = False) -> str:
     """The accuracy of one arm of an exhibit, for the prose."""
-    results, study = _results(preset), STUDIES[preset]
-    if results is None:
+    if (results := _results(preset)) is None:
         return "?"
-    score = written_accuracy if written else accuracy_of
+    score, study = written_accuracy if written else accuracy_of, STUDIES[preset]
     return f"{score(EXHIBITS[name].arms(study)[arm], study, results, split, column).mean:.2f}"
 
 
-def gain(preset: str, name: str, better: int, worse: int, column: str) -> str:
-    """The difference of two arms of an exhibit on test, for the prose."""
-    results, study = _results(preset), STUDIES[preset]
-    if results is None:
+def gain(preset: str, name: str, column: str) -> str:
+    """The difference of the first two arms of an exhibit on test, for the prose."""
+    if (results := _results(preset)) is None:
         return "?"
-    arms = EXHIBITS[name].arms(study)
-    return f"{difference_of(arms[better], arms[worse], study, results, 'test', column).mean:.2f}"
+    first, second, *_ = EXHIBITS[name].arms(STUDIES[preset])
+    return f"{difference_of(first, second, STUDIES[preset], results, 'test', column).mean:.2f}"
 
 
 def paper(system: str, column: str) -> str:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from eval import figures, results
+from eval.page import write_page
+from eval.recipes import EXHIBITS
+from eval.results import Results, updated
+from eval.runs import read_questions, read_runs, train_missing
+from eval.study import STUDIES, Study
 from mmadapter.cli.options import program
+from mmadapter.config.files import read_settings
 from mmadapter.errors import UserError
-
-if TYPE_CHECKING:
-    from eval.results import Results
-    from eval.study import Study
+from mmadapter.runs.provenance import provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,6 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Train the missing runs and write the results file, the figures and the page."""
-    from eval import results
-    from eval.figures import FOLDER, draw
-    from eval.page import write_page
-    from eval.recipes import EXHIBITS
-    from eval.runs import train_missing
-
     study = _study(settings)
     if unknown := [name for name in settings.only if name not in EXHIBITS]:
         raise UserError(f"--only {unknown[0]}: no such exhibit: choose {', '.join(EXHIBITS)}")
@@ -60,14 +58,11 @@ def main(settings: Settings) -> None:
     found = collected(settings, study, folder)
     found.write(results.FOLDER / f"{settings.preset}.json")
     for exhibit in EXHIBITS.values():
-        draw(exhibit, study, found, FOLDER / settings.preset)
+        figures.draw(exhibit, study, found, figures.FOLDER / settings.preset)
     write_page()
 
 
 def _study(settings: Settings) -> Study:
-    from eval.study import STUDIES
-    from mmadapter.config.files import read_settings
-
     study = STUDIES[settings.preset]
     changed = read_settings(settings.config) if settings.config else {}
     if settings.data_dir:
@@ -77,12 +72,7 @@ def _study(settings: Settings) -> Study:
 
 def collected(settings: Settings, study: Study, folder: Path) -> Results:
     """Return the finished runs of all exhibits, and those recorded before that are no longer in the folder."""
-    from eval.recipes import EXHIBITS
-    from eval.results import FOLDER, Results, updated
-    from eval.runs import read_questions, read_runs
-    from mmadapter.runs.provenance import provenance
-
-    path = FOLDER / f"{settings.preset}.json"
+    path = results.FOLDER / f"{settings.preset}.json"
     questions, runs = read_questions(study), read_runs(study, EXHIBITS.values(), folder)
     before = Results.read(path) if path.is_file() else None
     if before is not None and before.questions == questions:

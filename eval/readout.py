@@ -22,6 +22,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from eval.page import write_page
 from eval.results import FOLDER
 from mmadapter.cli.options import program
 from mmadapter.config.presets import PRESETS
@@ -53,8 +54,6 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Write the read-out's results file and the page."""
-    from eval.page import write_page
-
     data = load_dataset("scienceqa", settings.data_dir or None)
     towers = {PLAIN: _tower_answers(PRESETS["small"].clip, data, "val", "test")}
     if settings.tuned:

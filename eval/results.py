@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,14 +73,10 @@ class Results:
     runs: dict[str, Run]
     """The runs by `runs.run_key`."""
 
-    @cached_property
-    def _right(self) -> dict[tuple[str, str], np.ndarray]:
-        return {(key, split): _array(bits) for key, run in self.runs.items() for split, bits in run.correct.items()}
-
     def right(self, keys: list[str], split: str, column: str) -> np.ndarray:
         """Return bool[S, Q], the correct answers of S runs to the Q questions of a class."""
         member = self.questions[split].member(column)
-        return np.stack([self._right[key, split][member] for key in keys])
+        return np.stack([_array(self.runs[key].correct[split])[member] for key in keys])
 
     def right_with(self, keys: list[str], condition: str) -> np.ndarray:
         """Return bool[S, Q], the correct answers to the test questions with an image under a condition."""

@@ -1,10 +1,7 @@
 """Our two additions to the paper, one after the other: whitened components and the loss on the choice.
 
-    python -m eval.paper --only additions
-    python -m eval.paper --only additions --preset small --data-dir DIR
-
-Tiny: 9 runs, 25 minutes of training; both together +0.80 (−0.14 to +1.74) points on test Avg: inconclusive.
-Small: 7 runs, 39 minutes; +14.43 (+10.79 to +18.06) points on test IMG.
+python -m eval.paper --only additions                                # 9 runs, 25 min: +0.80 (−0.14 to +1.74)
+python -m eval.paper --only additions --preset small --data-dir DIR  # 7 runs, 39 min: +14.43 (+10.79 to +18.06)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

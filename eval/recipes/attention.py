@@ -1,10 +1,7 @@
 """Table 5 and Figure 5: zero-init gated attention against prompts that share the words' softmax.
 
-    python -m eval.paper --only table5
-    python -m eval.paper --only table5 --preset small --data-dir DIR
-
-Tiny: 6 runs, 24 minutes of training; zero-init +1.13 (+0.38 to +1.89) points on test Avg.
-Small: 6 runs, 47 minutes; +9.17 (+4.64 to +13.71) points on test IMG.
+python -m eval.paper --only table5                                # 6 runs, 24 min: +1.13 (+0.38 to +1.89)
+python -m eval.paper --only table5 --preset small --data-dir DIR  # 6 runs, 47 min: +9.17 (+4.64 to +13.71)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

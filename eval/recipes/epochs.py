@@ -1,10 +1,7 @@
 """Table 6: robustness to over-fitting, by training twice and four times as long.
 
-    python -m eval.paper --only table6
-    python -m eval.paper --only table6 --preset small --data-dir DIR
-
-Tiny: 9 runs, 61 minutes of training; four times the epochs +1.57 (+0.57 to +2.57) points on test Avg.
-Small: 7 runs, 75 minutes; +3.07 (+1.14 to +5.01) points on test IMG.
+python -m eval.paper --only table6                                # 9 runs, 61 min: +1.57 (+0.57 to +2.57)
+python -m eval.paper --only table6 --preset small --data-dir DIR  # 7 runs, 75 min: +3.07 (+1.14 to +5.01)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

@@ -1,10 +1,7 @@
 """Zero-init against rand-init attention, with initial prompts of another size.
 
-    python -m eval.paper --only initial_prompts
-    python -m eval.paper --only initial_prompts --preset small --data-dir DIR
-
-Tiny: 12 runs, 59 minutes of training; with N(0, 1) zero-init +0.67 (−0.20 to +1.53) points: inconclusive.
-Small: 10 runs, 62 minutes; +22.73 (+15.54 to +29.92) points on test IMG.
+python -m eval.paper --only initial_prompts                                # 12 runs, 59 min: +0.67 (−0.20 to +1.53)
+python -m eval.paper --only initial_prompts --preset small --data-dir DIR  # 10 runs, 62 min: +22.73 (+15.54 to +29.92)
 """
 
 from eval.recipes.attention import KINDS

@@ -1,10 +1,7 @@
 """Table 4: number of topmost layers that get prompts.
 
-    python -m eval.paper --only table4
-    python -m eval.paper --only table4 --preset small --data-dir DIR
-
-Tiny: 9 runs, 29 minutes of training; all layers against the fewest +0.43 (−0.41 to +1.27) points: inconclusive.
-Small: 6 runs, 84 minutes; −3.62 (−5.83 to −1.40) points on test IMG: the paper's order is not found.
+python -m eval.paper --only table4                                # 9 runs, 29 min: +0.43 (−0.41 to +1.27)
+python -m eval.paper --only table4 --preset small --data-dir DIR  # 6 runs, 84 min: −3.62 (−5.83 to −1.40)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

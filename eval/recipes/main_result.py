@@ -1,10 +1,7 @@
 """Table 2: the multimodal adapter and its text-only twin in all columns, beside the published rows.
 
-    python -m eval.paper --only table2
-    python -m eval.paper --only table2 --preset small --data-dir DIR
-
-Tiny: 6 runs, 44 minutes of training; +31.50 (+28.55 to +34.45) points on test Avg.
-Small: 2 runs, 79 minutes; +8.23 (+6.66 to +9.80) points on test Avg.
+python -m eval.paper --only table2                                # 6 runs, 44 min: +31.50 (+28.55 to +34.45)
+python -m eval.paper --only table2 --preset small --data-dir DIR  # 2 runs, 79 min: +8.23 (+6.66 to +9.80)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

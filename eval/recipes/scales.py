@@ -1,10 +1,7 @@
 """Several scales of image features against the last one (section 3.4).
 
-    python -m eval.paper --only scales
-    python -m eval.paper --only scales --preset small --data-dir DIR
-
-Tiny: 6 runs, 18 minutes of training; +0.57 (−0.07 to +1.20) points on test Avg: inconclusive.
-Small: 4 runs, 30 minutes; +0.64 (−0.83 to +2.12) points on test IMG: inconclusive.
+python -m eval.paper --only scales                                # 6 runs, 18 min: +0.57 (−0.07 to +1.20)
+python -m eval.paper --only scales --preset small --data-dir DIR  # 4 runs, 30 min: +0.64 (−0.83 to +2.12)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

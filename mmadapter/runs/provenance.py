@@ -30,7 +30,7 @@ def git(*arguments: str) -> str | None:
     """Return git's answer about this clone, or None without git or outside a clone."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
