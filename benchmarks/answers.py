@@ -1,9 +1,9 @@
-"""Whether what makes answering fast changes an answer: a run's test questions, asked the plain way too.
+"""Answers of the fast scoring against those of a plain forward, on a run's test questions.
 
     python -m benchmarks.answers --run runs/demo
 
-Plain is each option of each question by itself, through the language model's own forward, with the logits of every
-token. Both ways are in float32, whatever the run's own format is.
+The plain way reads each option of each question by itself, through the language model's own forward, with the logits of
+every token. Both ways use float32, whatever the run's format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Table, publish
+from benchmarks.measure import RESULTS, Table, publish
 from mmadapter.adapter.parameters import Adaption
 from mmadapter.cli.options import program
 from mmadapter.data import load_dataset
@@ -34,20 +34,20 @@ class AnswerSettings:
     run: Path = Path("runs/demo")
     """Folder of a run with a multimodal variant."""
     questions: int = 0
-    """The first ones of the test split; 0 is all."""
-    output: Path | None = Path(__file__).parent / "results"
+    """Number of questions, the first of the test split; 0 is all."""
+    output: Path | None = RESULTS
     """Folder of the result file."""
 
     @property
     def tag(self) -> str:
-        """Of a result file's name."""
+        """Part of a result file's name."""
         config = RunFolder(self.run).config
         return f"{config.dataset}-{config.preset}"
 
 
 @torch.no_grad()
 def main(settings: AnswerSettings) -> None:
-    """The table."""
+    """Publish the table."""
     config = RunFolder(settings.run).config
     data = load_dataset(config.dataset, config.data_dir or None)["test"].first(settings.questions or None)
     model = load_variant(settings.run / "multimodal")
@@ -64,13 +64,12 @@ def main(settings: AnswerSettings) -> None:
             plain.append(torch.stack(scores).softmax(0).cpu())
             update(len(plain))
     ended = time.perf_counter()
-    given = [torch.tensor(own, dtype=torch.float64) for own in answers["probabilities"]]
+    pairs = zip(answers["probabilities"], plain, strict=True)
+    chosen = zip(answers["prediction"], plain, strict=True)
     row = {
         "questions": f"{len(answers):,}",
-        "other answers": sum(int(own.argmax() != most) for own, most in zip(plain, answers["prediction"], strict=True)),
-        "largest difference of a probability": max(
-            (a - b).abs().max().item() for a, b in zip(given, plain, strict=True)
-        ),
+        "other answers": sum(int(own.argmax() != prediction) for prediction, own in chosen),
+        "largest difference of a probability": max((torch.tensor(a).double() - b).abs().max().item() for a, b in pairs),
         "seconds": between - started,
         "seconds, plain": ended - between,
     }
@@ -79,7 +78,7 @@ def main(settings: AnswerSettings) -> None:
 
 
 def plain_log_probability(model: MultimodalAdapter, adaption: Adaption, question: Encoded, option: list[int]) -> Tensor:
-    """float64[], of an option: one row, the language model's own forward, all logits."""
+    """Return an option's log-probability, float64[], by the language model's own forward over one row, all logits."""
     tokens = torch.tensor([question.prompt + option], device=model.llm.model.device)
     with model.prompted(adaption):
         log_probabilities = model.llm.model(input_ids=tokens).logits[0].double().log_softmax(-1)

@@ -1,9 +1,9 @@
-"""What mmadapter's own training step and scoring cost as one size of the work changes.
+"""Cost of mmadapter's training step and scoring as one size of the work changes.
 
     python -m benchmarks.costs --size small --vocabulary 1000
 
-One at a time: sequence length, batch size, K, L, and how many questions of a batch have an image. All sequences of a
-step have the same length, so the numbers are those of the work itself, without padding.
+The sizes are sequence length, batch size, K, L, and the number of a batch's questions with an image. All sequences of a
+step have the same length, so there is no padding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
-from benchmarks.measure import Quartiles, Table, alternate, publish, rates, ratios
+from benchmarks.measure import Quartiles, Table, publish, rates, ratios
 from benchmarks.trainers import LEARNING_RATE
 from benchmarks.workload import LETTER_LEAD, SIZES, Settings, Shape, adapted, backbone, encoded
 from mmadapter.cli.options import program
@@ -34,44 +34,35 @@ class Case:
 
     settings: Settings
     length: int
-    """Of each prompt, in tokens."""
+    """Tokens of each prompt."""
     with_image: int = 0
-    """Questions of the batch that have an image; the adapter is text-only where no case of a table has one."""
+    """Questions of the batch that have an image."""
     text_only: bool = True
 
 
 def cases(settings: Settings, length: int) -> Iterator[tuple[str, dict[int, Case]]]:
-    """By what changes: its values and the step of each. The rest stays: a mean prompt, the settings' batch, K, L."""
+    """Yield each size with its values and their steps; the other sizes stay as in the settings."""
     layers = SIZES[settings.size].layers
     shares = sorted({0, 1, settings.batch // 2, settings.batch})
     yield "prompt tokens", {value: Case(settings, value) for value in LENGTHS}
     yield "batch size", {value: Case(replace(settings, batch=value), length) for value in BATCHES}
-    yield (
-        "K, adaption prompts",
-        {value: Case(replace(settings, adapter_len=value), length) for value in ADAPTER_LENGTHS},
-    )
-    yield (
-        "L, adapted layers",
-        {
-            value: Case(replace(settings, adapter_layers=value), length)
-            for value in sorted({1, *(max(1, layers * part // 4) for part in (1, 2, 3, 4))})
-        },
-    )
-    yield (
-        "questions with an image",
-        {value: Case(settings, length, with_image=value, text_only=False) for value in shares},
-    )
+    prompts = {value: Case(replace(settings, adapter_len=value), length) for value in ADAPTER_LENGTHS}
+    yield "K, adaption prompts", prompts
+    quarters = sorted({1, *(max(1, layers * part // 4) for part in (1, 2, 3, 4))})
+    yield "L, adapted layers", {value: Case(replace(settings, adapter_layers=value), length) for value in quarters}
+    images = {value: Case(settings, length, with_image=value, text_only=False) for value in shares}
+    yield "questions with an image", images
 
 
 def main(settings: Settings) -> None:
-    """One table for each size of the work."""
+    """Publish a table for each size of the work."""
     model = backbone(settings)
     tables = []
     for axis, steps in cases(settings, length=72):
         works: dict[str, Callable[[], object]] = {}
         for value, case in steps.items():
             works[f"train {value}"], works[f"score {value}"] = _works(case, model)
-        spent = alternate(works, rounds=settings.rounds, seconds=settings.seconds, synchronise=settings.synchronise)
+        spent = settings.spent(works)
         first = next(iter(steps))
         rows = [
             {

@@ -1,8 +1,8 @@
-"""Images a second through the tower, and what a second run spends on images that it has seen.
+"""Images a second through the tower, and from the feature store in a second run.
 
     python -m benchmarks.images --clip efficientnet-lite0 --images 512
 
-The pictures are drawn, in sizes as ScienceQA has them, and lie on the disk as PNG.
+The pictures are drawn in sizes like ScienceQA's and lie on the disk as PNG.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measure import Quartiles, Table, alternate, publish, rates
+from benchmarks.measure import Quartiles, Table, Timing, publish, rates
 from mmadapter.backbone.device import resolve_device
 from mmadapter.cli.options import program
 from mmadapter.scienceqa.layout import ImageFile
@@ -31,35 +31,29 @@ WIDTHS, HEIGHTS = (150, 750), (100, 500)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSettings:
+class ImageSettings(Timing):
     clip: str = "efficientnet-lite0"
     """Image tower: an embedded one, a folder, an open_clip name or a hub id."""
     scales: int = 4
-    """M, depths at which it is read."""
+    """M, the number of depths at which the tower is read."""
     images: int = 512
-    """How many are encoded in each round."""
+    """Images encoded in each round."""
     device: str = "auto"
     """cpu, cuda, or auto."""
-    rounds: int = 5
-    """How often each way is timed."""
-    seconds: float = 1800
-    """No further round is begun after so many."""
     seed: int = 0
-    """Of the pictures."""
-    output: Path | None = Path(__file__).parent / "results"
-    """Folder of the result file."""
+    """Seed of the pictures."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(resolve_device(self.device)))
 
     @property
     def tag(self) -> str:
-        """Of a result file's name."""
+        """Part of a result file's name."""
         return Path(self.clip).name
 
 
 def main(settings: ImageSettings) -> None:
-    """The table."""
+    """Publish the table."""
     tower = load_tower(settings.clip, scales=settings.scales, device=settings.device)
     with tempfile.TemporaryDirectory() as folder:
         files = draw(Path(folder) / "pictures", settings.images, settings.seed)
@@ -72,20 +66,16 @@ def main(settings: ImageSettings) -> None:
             shutil.rmtree(fresh, ignore_errors=True)
             FeatureStore(fresh, tower).features(files)
 
-        spent = alternate(
+        batches = -(-settings.images // len(pixels))
+        spent = settings.spent(
             {
                 "first run: read, decode, encode, store": first_run,
                 "second run: read and found in the store": lambda: FeatureStore(full, tower).features(files),
                 "decode and resize alone": lambda: decode_all(tower, files),
-                "tower alone, on ready pixels": lambda: [
-                    tower.encode(pixels) for _ in range(-(-settings.images // len(pixels)))
-                ],
-            },
-            rounds=settings.rounds,
-            seconds=settings.seconds,
+                "tower alone, on ready pixels": lambda: [tower.encode(pixels) for _ in range(batches)],
+            }
         )
-    done = dict.fromkeys(spent, settings.images)
-    done["tower alone, on ready pixels"] = -(-settings.images // len(pixels)) * len(pixels)
+    done = dict.fromkeys(spent, settings.images) | {"tower alone, on ready pixels": batches * len(pixels)}
     rows = [
         {
             "what": name,
@@ -98,7 +88,7 @@ def main(settings: ImageSettings) -> None:
 
 
 def draw(folder: Path, count: int, seed: int) -> list[ImageFile]:
-    """Pictures with flat areas and some noise, no two alike."""
+    """Draw different pictures with flat areas and some noise."""
     folder.mkdir()
     random = np.random.default_rng(seed)
     files = []
@@ -113,10 +103,9 @@ def draw(folder: Path, count: int, seed: int) -> list[ImageFile]:
 
 
 def decode_all(tower: ImageTower, files: Sequence[ImageFile]) -> None:
-    """In as many threads as the store uses."""
+    """Decode and resize, in as many threads as the store uses."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(lambda file: tower.preprocess(decode_rgb(file.read(), file.where)), files):
-            pass
+        list(pool.map(lambda file: tower.preprocess(decode_rgb(file.read(), file.where)), files))
 
 
 if __name__ == "__main__":

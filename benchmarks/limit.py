@@ -1,7 +1,7 @@
-"""The limit: what the frozen backbone alone costs on the real tokens, with nothing padded and nothing adapted.
+"""The limit: the cost of the frozen backbone alone on the real tokens, without padding and without an adapter.
 
-Sequences lie one after the other in one row: the linear layers see all of them as one matrix, the attention each of
-them by itself. A batch that is a single sequence is the other way to waste nothing; the benchmarks time both.
+All sequences lie in one row: the linear layers read one matrix, and the attention reads each sequence by itself. A
+batch of a single sequence also wastes nothing; the benchmarks time both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.workload import common_length, twin
 from mmadapter.inference.tokenising import Encoded
 
 PACKED = "benchmarks-packed"
-"""Name of the attention below. It has no mask function, so transformers builds no mask."""
+"""Name of the attention below. transformers builds no mask for it, since it has no mask function."""
 
 
 def _packed_attention(
@@ -33,7 +33,7 @@ def _packed_attention(
     scaling: float | None = None,
     **kwargs,  # transformers' own
 ) -> tuple[Float[Tensor, "1 N H D"], None]:
-    """Causal attention within each of the sequences of `lengths`: one kernel on a GPU, a loop on a CPU."""
+    """Causal attention within each sequence of `lengths`: one kernel on a GPU, a loop on a CPU."""
     grouped = query.shape[1] != key.shape[1]
     if query.device.type == "cuda":
         from torch.nn.attention.varlen import varlen_attn  # PyTorch 2.10
@@ -54,7 +54,7 @@ AttentionInterface.register(PACKED, _packed_attention)
 
 
 def packed_hidden(model: LlamaForCausalLM, rows: Sequence[Sequence[int]]) -> Float[Tensor, "N C"]:
-    """Last hidden states of all tokens of all rows, by a `twin` with the packed attention."""
+    """Return the last hidden states of all rows' tokens, from a `twin` with the packed attention."""
     lengths = [len(row) for row in rows]
     tokens = torch.tensor([[token for row in rows for token in row]], device=model.device)
     positions = torch.tensor([[at for length in lengths for at in range(length)]], device=model.device)
@@ -64,8 +64,8 @@ def packed_hidden(model: LlamaForCausalLM, rows: Sequence[Sequence[int]]) -> Flo
 class LimitTraining:
     """Forward through all layers, head at the answers, activation gradient down to the first adapted layer.
 
-    The lowest activation that an adapter can change is the attention output of the first adapted layer: the
-    gradient ends there, before its output projection.
+    The gradient ends at the attention output of the first adapted layer, before its output projection: the lowest
+    activation that an adapter can change.
     """
 
     def __init__(self, model: LlamaForCausalLM, adapter_layers: int) -> None:
@@ -79,7 +79,7 @@ class LimitTraining:
         return (self.entry,)
 
     def loss(self, batch: Sequence[Encoded]) -> Float[Tensor, ""]:
-        """Summed cross-entropy of the answer tokens of a batch, in nats."""
+        """Return the summed cross-entropy of a batch's answer tokens, in nats."""
         rows = [question.read_tokens for question in batch]
         ends = accumulate(map(len, rows))
         read = [end - len(q.target) + at for end, q in zip(ends, batch, strict=True) for at in range(len(q.target))]
@@ -88,7 +88,7 @@ class LimitTraining:
         return cross_entropy(logits.float(), target, reduction="sum")
 
     def epoch(self, batches: Sequence[Sequence[Encoded]]) -> float:
-        """Forward and backward over all batches; their summed loss."""
+        """Run forward and backward over all batches and return their summed loss."""
         total = 0.0
         for batch in batches:
             loss = self.loss(batch)
@@ -98,10 +98,10 @@ class LimitTraining:
 
 
 def limit_scoring(model: LlamaForCausalLM, batches: Sequence[Sequence[Encoded]]) -> Callable[[], list[list[float]]]:
-    """A forward over each prompt, what its options share and what they do not, with the head where they are read.
+    """Return a scorer: one forward over prompt, shared tokens and options, with the head where tokens are scored.
 
-    The scores are right where options part in their last token, as letters do. Longer branches see those before
-    them: the work of the exact scores, which is all that is asked of a limit, not their values.
+    The scores are exact if options differ in their last token alone, as letters do. Longer options also see those
+    before them, which has the cost of exact scores but not their values.
     """
     model = twin(model, PACKED)
 
@@ -109,12 +109,12 @@ def limit_scoring(model: LlamaForCausalLM, batches: Sequence[Sequence[Encoded]])
     def run() -> list[list[float]]:
         scores = []
         for batch in batches:
-            rows, reads = [], []  # a read: option of the batch, column in its packed row, token
+            rows, reads = [], []  # a read is an option of the batch, a packed column and a token
             for question in batch:
                 start, option = sum(map(len, rows)), sum(len(previous.options) for previous in batch[: len(rows)])
-                row, own = scored_row(question)
+                row, scored = scored_row(question)
                 rows.append(row)
-                reads += [(option + index, start + column, token) for index, column, token in own]
+                reads += [(option + index, start + column, token) for index, column, token in scored]
             options, columns, tokens = torch.tensor(reads, device=model.device).T
             cells, cell = columns.unique(return_inverse=True)
             logits = model.lm_head(packed_hidden(model, rows)[cells]).float()
@@ -127,7 +127,7 @@ def limit_scoring(model: LlamaForCausalLM, batches: Sequence[Sequence[Encoded]])
 
 
 def scored_row(question: Encoded) -> tuple[list[int], list[tuple[int, int, int]]]:
-    """Tokens that scoring has to read, and (option, column before it, token) of each token that is scored."""
+    """Return the tokens that scoring has to read, and (option, column before, token) for each scored token."""
     shared = common_length(question.options)
     row, reads = question.prompt + question.options[0][:shared], []
     start = len(row)
@@ -140,7 +140,7 @@ def scored_row(question: Encoded) -> tuple[list[int], list[tuple[int, int, int]]
 
 
 def packs(asked: Sequence[Encoded], max_tokens: int) -> Iterator[list[Encoded]]:
-    """Questions in order, as many to a batch as `max_tokens` hold."""
+    """Yield batches of consecutive questions, each as large as `max_tokens` allows."""
     batch: list[Encoded] = []
     size = 0
     for question in asked:

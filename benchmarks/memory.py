@@ -1,34 +1,32 @@
-"""Peak memory of a training epoch, each contender in a process of its own.
+"""Peak memory of a training epoch, with each contender in its own process.
 
     python -m benchmarks.memory --size small --vocabulary 32000 --questions 64 --rounds 3
 
-`beyond the model` is the peak less what the process held with the frozen weights loaded and PyTorch warm: adapter,
-optimiser, activations, logits and the kernels' own space. On a CPU it is resident memory (Linux only), on a GPU what
-PyTorch's allocator gave out.
+`beyond the model` is the peak minus the memory with the frozen weights loaded and PyTorch warm: adapter, optimiser,
+activations, logits and the kernels' workspace. On a CPU it is resident memory (Linux only), on a GPU the memory given
+out by PyTorch's allocator.
 """
 
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measure import Quartiles, Table, publish, ratios
 from benchmarks.workload import Settings, questions, real_tokens
 from mmadapter.cli.options import program
 from mmadapter.errors import UserError
+from mmadapter.runs.provenance import CLEAR, resident
 
 MIB = 2**20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PEER = "PEFT"
 
 
 class Memory(NamedTuple):
-    """Of one process, in bytes."""
+    """Memory of one process in bytes."""
 
     model: int
     at_rest: int
@@ -36,24 +34,22 @@ class Memory(NamedTuple):
 
 
 def main(settings: Settings) -> None:
-    """The table."""
+    """Publish the table."""
     from benchmarks.trainers import possible
 
     if not settings.device.startswith("cuda") and not CLEAR.exists():
-        raise UserError("peak memory on a CPU is read from Linux's /proc, which is not here")
+        raise UserError("peak memory on a CPU is read from /proc, which only Linux has")
     asked, source = questions(settings)
     builders = possible(settings)
-    found: dict[str, list[Memory]] = {name: [] for name in builders}
-    for _ in range(settings.rounds):
-        for name in builders:
-            found[name].append(in_a_process(peak_memory, settings, name))
+    rounds = [{name: in_a_process(peak_memory, settings, name) for name in builders} for _ in range(settings.rounds)]
+    found = {name: [memories[name] for memories in rounds] for name in builders}
     beyond = {name: [memory.peak - memory.at_rest for memory in memories] for name, memories in found.items()}
     rows = [
         {
             "contender": name,
             "model MiB": memories[0].model / MIB,
             "at rest MiB": Quartiles.of([memory.at_rest / MIB for memory in memories]),
-            "beyond the model MiB": Quartiles.of([own / MIB for own in beyond[name]]),
+            "beyond the model MiB": Quartiles.of([extra / MIB for extra in beyond[name]]),
             f"of {PEER}'s": ratios(beyond[name], beyond[PEER]),
         }
         for name, memories in found.items()
@@ -71,13 +67,13 @@ def main(settings: Settings) -> None:
 
 
 def in_a_process(function: Callable, *arguments: object) -> object:
-    """The result of a function in a fresh interpreter that ends with it."""
+    """Return a function's result from a fresh interpreter that ends with it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak_memory(settings: Settings, name: str) -> Memory:
-    """Of one epoch of a contender in this process."""
+    """Measure one epoch of a contender in this process."""
     import torch
 
     from benchmarks.trainers import LEARNING_RATE, TRAINING
@@ -94,16 +90,11 @@ def peak_memory(settings: Settings, name: str) -> Memory:
         torch.cuda.reset_peak_memory_stats(settings.device)
         at_rest = torch.cuda.memory_allocated(settings.device)
     else:
-        CLEAR.write_text("5")  # the peak starts anew
+        CLEAR.write_text("5")  # reset the peak
         at_rest = resident("VmRSS")
     TRAINING[name](settings, model, asked, LEARNING_RATE).epoch()
     peak = torch.cuda.max_memory_allocated(settings.device) if on_gpu else resident("VmHWM")
     return Memory(sum(weight.nbytes for weight in model.parameters()), at_rest, peak)
-
-
-def resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at the peak (Linux)."""
-    return int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
 
 
 if __name__ == "__main__":

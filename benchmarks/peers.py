@@ -1,4 +1,4 @@
-"""The backbone as PEFT and litgpt have it, and batches as their users make them."""
+"""The backbone in PEFT and litgpt, and the batches of their users."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmadapter.inference.tokenising import Encoded
 
 
 def random_batches(asked: Sequence[Encoded], settings: Settings) -> Iterator[list[Encoded]]:
-    """As an ordinary data loader gives them."""
+    """Yield random batches like an ordinary data loader."""
     order = np.random.default_rng(settings.seed).permutation(len(asked))
     for start in range(0, len(order), settings.batch):
         yield [asked[index] for index in order[start : start + settings.batch]]
 
 
 def peft_twin(settings: Settings, model: LlamaForCausalLM) -> torch.nn.Module:
-    """The backbone under a fresh AdaptionPrompt of PEFT."""
+    """Return the backbone under a fresh AdaptionPrompt of PEFT."""
     from peft import AdaptionPromptConfig, get_peft_model
 
     config = AdaptionPromptConfig(
@@ -32,7 +32,7 @@ def peft_twin(settings: Settings, model: LlamaForCausalLM) -> torch.nn.Module:
 
 
 def litgpt_twin(settings: Settings, model: LlamaForCausalLM) -> torch.nn.Module:
-    """The backbone as litgpt has it (queries, keys and values in one matrix, so those are copied), with its adapter."""
+    """Return litgpt's backbone and adapter; it copies queries, keys and values into one matrix."""
     from litgpt.adapter import GPT, Config, mark_only_adapter_as_trainable
     from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
 

@@ -1,7 +1,7 @@
-"""Who answers: the limit, mmadapter, and other ways from a question to its options' likelihoods or to a text.
+"""The scorers: the limit, mmadapter, and other ways to score or to generate answers.
 
-A scorer is built from a backbone, whose weights all share, and from questions, and answers all of them when called.
-The first line of a builder's docstring is what the tables say.
+A builder takes a backbone, whose weights all share, and questions, and returns a scorer that answers them all. The
+first line of its docstring describes it in the tables.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
 
 Scorer = Callable[[], object]
-"""All questions once; the log-likelihood of each option of each question, or by pid the generated tokens."""
+"""Answers all questions: returns the log-likelihoods of each question's options, or the generated tokens by pid."""
 
 NEW_TOKENS = 8
-"""Generated for one answer: " The answer is (C)." and a token to spare."""
+"""Tokens generated for one answer: " The answer is (C)." and one more."""
 LETTERS = 5
 
 PACK_TOKENS = {"cpu": 1024}
-"""Of a batch of the limit: enough for its matrices, and what a CPU's cache holds. 16,384 elsewhere."""
+"""Tokens in a batch of the limit: enough for its matrices, and they fit a CPU's cache. 16,384 elsewhere."""
 
 
 def score_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
@@ -78,7 +78,7 @@ def score_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Enco
 
 
 def left_padded_scorer(model: torch.nn.Module, batches: list[list[Encoded]], asked: Sequence[Encoded]) -> Scorer:
-    """Options must part in their last token. Rows end before it; positions count from each row's first real token."""
+    """Score options that differ in their last token alone; positions count from each row's first real token."""
 
     @torch.no_grad()
     def run() -> list[list[float]]:
@@ -144,7 +144,7 @@ def score_letters(settings: Settings, model: LlamaForCausalLM, asked: Sequence[E
 def _per_option(
     settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], requests: list[tuple[int, list[int]]]
 ) -> Scorer:
-    """As evaluation harnesses do: longest first, padded on the right, log-softmax of every token."""
+    """Score as evaluation harnesses do: longest first, padded on the right, log-softmax of every token."""
     frozen = twin(model)
     lengths = [len(asked[number].prompt) + len(option) for number, option in requests]
     order = sorted(range(len(requests)), key=lambda index: -lengths[index])
@@ -189,4 +189,4 @@ SCORING = {
     "five letters' likelihood": score_letters,
 }
 LETTERS_ONLY = ("PEFT, one forward", "five letters' likelihood")
-"""Their answers part in the last token."""
+"""Scorers for options that differ in their last token alone."""

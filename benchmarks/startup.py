@@ -1,8 +1,8 @@
-"""How long the commands take to answer, the library to import, and a training to take its first step.
+"""Start-up time: the commands' help, the library's import and a training's first step.
 
     python -m benchmarks.startup
 
-Each is a fresh process; the files it reads are warm after the round that is not counted.
+Each is a fresh process, whose files are cached after the round that is not counted.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from benchmarks.measure import Quartiles, Table, alternate, publish
+from benchmarks.measure import Quartiles, Table, Timing, publish
 from mmadapter.cli.options import program
 
 FIRST_STEP = """
@@ -42,22 +42,16 @@ COMMANDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartSettings:
+class StartSettings(Timing):
     rounds: int = 7
-    """How often each is timed."""
+    """Number of rounds that are timed."""
     seconds: float = 600
-    """No further round is begun after so many."""
-    output: Path | None = Path(__file__).parent / "results"
-    """Folder of the result file."""
+    """Start no further round after so many seconds."""
 
 
 def main(settings: StartSettings) -> None:
-    """The table."""
-    spent = alternate(
-        {name: lambda arguments=arguments: _run(arguments) for name, arguments in COMMANDS.items()},
-        rounds=settings.rounds,
-        seconds=settings.seconds,
-    )
+    """Publish the table."""
+    spent = settings.spent({name: partial(_run, arguments) for name, arguments in COMMANDS.items()})
     rows = [{"what": name, "seconds": Quartiles.of(seconds)} for name, seconds in spent.items()]
     publish("startup", settings, {"rounds": len(spent["python"])}, [Table("start-up", rows)])
 

@@ -2,62 +2,48 @@
 
     python -m benchmarks.train --size small --vocabulary 32000
 
-Every contender trains on the same questions with the same frozen weights, in alternation. A real token is one that a
-training has to read; padding, and the logits of prompts, are a contender's own affair.
+All contenders train on the same questions with the same frozen weights, in alternation. Only tokens that a training has
+to read count as real: padding and the logits of prompts do not.
 """
 
 from __future__ import annotations
 
-from benchmarks.measure import Table, alternate, fastest, publish, rates, ratios
+from benchmarks.measure import OURS, Table, comparison, fastest, publish, rates
 from benchmarks.trainers import LEARNING_RATE, possible
 from benchmarks.workload import Settings, backbone, questions, real_tokens
 from mmadapter.cli.options import program
 
 SCIENCEQA_QUESTIONS, SCIENCEQA_EPOCHS = 12_726, 30
 ALPACA_TOKENS, ALPACA_EPOCHS = 52_002 * 120, 5
-"""120 tokens an example: the hub's table holds 918 bytes for each, its text twice and the template once."""
+"""120 tokens an example: the hub's table has 918 bytes for each, the text twice and the template once."""
 
 
 def main(settings: Settings) -> None:
-    """The table, and on a GPU the hours that the paper's two trainings would take."""
+    """Publish the table, and on a GPU the projected hours of the paper's two trainings."""
     model = backbone(settings)
     asked, source = questions(settings)
     builders = possible(settings)
-    trainings = {name: build(settings, model, asked, LEARNING_RATE) for name, build in builders.items()}
-    spent = alternate(
-        {name: training.epoch for name, training in trainings.items()},
-        rounds=settings.rounds,
-        seconds=settings.seconds,
-        synchronise=settings.synchronise,
-    )
-    limit, ours, tokens = fastest(spent, "limit"), "mmadapter, text-only", real_tokens(asked)
-    rows, hours = [], []
-    for name, seconds in spent.items():
-        rows.append(
-            {
-                "contender": name,
-                "real tokens/s": rates(tokens, seconds),
-                "time over the limit's": ratios(seconds, spent[limit]),
-                "time over ours": ratios(seconds, spent[ours]),
-                "what": builders[name].__doc__.splitlines()[0],
-            }
-        )
-        hours.append({"contender": name, **projected_hours(rates(tokens, seconds).median, tokens / len(asked))})
+    epochs = {name: build(settings, model, asked, LEARNING_RATE).epoch for name, build in builders.items()}
+    spent = settings.spent(epochs)
+    tokens = real_tokens(asked)
+    rows = comparison(spent, "real tokens/s", tokens, builders)
     tables = [Table(f"training, {settings.size}, vocabulary {settings.vocabulary:,}", rows)]
     if settings.device.startswith("cuda"):
+        speeds = {name: rates(tokens, seconds).median for name, seconds in spent.items()}
+        hours = [{"contender": n, **projected_hours(speed, tokens / len(asked))} for n, speed in speeds.items()]
         tables.append(Table("projected from the tokens/s above", hours))
     workload = {
         "lengths": source,
         "questions": len(asked),
         "real tokens a round": tokens,
-        "rounds": len(spent[ours]),
-        "the limit": limit,
+        "rounds": len(spent[OURS]),
+        "the limit": fastest(spent, "limit"),
     }
     publish("train", settings, workload, tables)
 
 
 def projected_hours(tokens_per_second: float, tokens_per_question: float) -> dict[str, float]:
-    """Of the paper's two trainings at this speed. Alpaca's examples are longer, which a GPU does no slower."""
+    """Return the hours of the paper's two trainings at this speed, which Alpaca's longer examples do not lower."""
     questions = SCIENCEQA_QUESTIONS * SCIENCEQA_EPOCHS
     return {
         "ScienceQA, 30 epochs, h": questions * tokens_per_question / tokens_per_second / 3600,

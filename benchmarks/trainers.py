@@ -1,7 +1,7 @@
-"""Who trains: the limit, mmadapter, and the peers as their users run them.
+"""The trainers: the limit, mmadapter, and the peers as their users run them.
 
-A trainer is built from a backbone, whose weights all share, and from questions; an epoch goes through all of them.
-The first line of a builder's docstring is what the tables say.
+A builder takes a backbone, whose weights all share, and questions, and returns a training. The first line of its
+docstring describes it in the tables.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ LEARNING_RATE = 1e-3
 
 
 class Training(NamedTuple):
-    """What trains."""
+    """A training that is ready to run."""
 
     epoch: Callable[[], float]
-    """Goes through all questions; returns the summed loss of the answer tokens, in nats, each read before its step."""
+    """Trains on all questions; returns the summed loss of the answer tokens, in nats, each before its step."""
     trained: list[Tensor]
-    """What a step changes."""
+    """The weights that a step changes."""
 
 
 def train_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
@@ -86,7 +86,7 @@ def _train_ours(
     rate: float,
     stored: Activations | None = None,
 ) -> Training:
-    """The steps of mmadapter.training.loop.train, without its log, validation and checkpoints."""
+    """Train with the steps of mmadapter.training.loop.train, without its log, validation and checkpoints."""
     seen, recipe = images(settings, asked), Recipe()
     weights = list(ours.adapter.parameters())
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=BETAS, weight_decay=recipe.weight_decay)
@@ -100,9 +100,9 @@ def _train_ours(
             for part in forward_parts(batch, lengths, recipe.forward_tokens, (0, 1)):
                 some = [asked[index] for index in part]
                 below = stored.of(some) if stored is not None else None
-                own = answer_loss(ours, adaption_of(ours, seen, some), some, below) / tokens
-                own.backward()
-                loss += own.detach()
+                share = answer_loss(ours, adaption_of(ours, seen, some), some, below) / tokens
+                share.backward()
+                loss += share.detach()
             total += loss.item() * tokens
             torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM).item()
             optimizer.step()
@@ -146,10 +146,10 @@ def train_litgpt_one(settings: Settings, model: LlamaForCausalLM, asked: Sequenc
 def _train_litgpt(
     settings: Settings, model: LlamaForCausalLM, batches: list[list[Encoded]], rate: float, *, parts: int
 ) -> Training:
-    """The loop of litgpt/finetune/adapter.py on one device.
+    """Train with the loop of litgpt/finetune/adapter.py on one device.
 
-    Its prompts' keys and values are emptied before each part: litgpt keeps those of its first, gradient-free
-    validation for ever, and its prompts never train (its issue 1287). So it does the work it means to do.
+    The prompts' cached keys and values are emptied before each part. litgpt keeps those of its first, gradient-free
+    validation, so that its prompts never train (its issue 1287); emptied, it does the intended work.
     """
     from litgpt.utils import chunked_cross_entropy
 
@@ -192,23 +192,21 @@ TRAINING = {
 
 
 def possible(settings: Settings) -> dict[str, Callable]:
-    """The trainers that can run; the others are named on the screen with the reason."""
+    """Return the trainers that can run, and print why the others cannot."""
     missing = {}
     if find_spec("litgpt") is None:
-        missing["litgpt"] = "the package litgpt is not installed (benchmarks/README.md)"
+        missing |= dict.fromkeys(("litgpt", "litgpt, one by one"), "litgpt is not installed (benchmarks/README.md)")
     if settings.adapter_layers == SIZES[settings.size].layers:
-        missing["mmadapter, stored"] = "all layers are adapted, so nothing stays the same"
+        missing["mmadapter, stored"] = "all layers are adapted, so no activations stay the same"
     if not settings.compile:
         missing["mmadapter, compiled"] = "--compile was not given"
-    reasons = {name: next((why for key, why in missing.items() if name.startswith(key)), None) for name in TRAINING}
-    for name, why in reasons.items():
-        if why is not None:
-            print(f"{name} is left out: {why}")
-    return {name: build for name, build in TRAINING.items() if reasons[name] is None}
+    for name, reason in missing.items():
+        print(f"{name} is left out: {reason}")
+    return {name: build for name, build in TRAINING.items() if name not in missing}
 
 
 def _padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, labels (-100 but at the answers) and attention mask, padded on the right."""
+    """Return tokens, labels (-100 except at the answers) and attention mask, padded on the right."""
     ids = [torch.tensor(question.prompt + question.target) for question in batch]
     labels = [torch.tensor([-100] * len(question.prompt) + question.target) for question in batch]
     return (

@@ -1,7 +1,7 @@
-"""What every contender works on: a backbone with random weights, and questions as long as ScienceQA's.
+"""The contenders' workload: a backbone with random weights, and questions as long as ScienceQA's.
 
-Time and memory depend on the sizes of a model and the lengths of its sequences, not on what weights and tokens say:
-both are drawn at random. The lengths are real.
+Time and memory depend on the sizes of a model and on the lengths of its sequences. So weights and tokens are random,
+and the lengths are real.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from benchmarks.measure import Timing
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.adapter.parameters import Adapter, AdapterConfig
 from mmadapter.backbone.device import resolve_device
@@ -30,7 +31,7 @@ from mmadapter.storage.paths import embedded
 
 
 class Size(NamedTuple):
-    """Of a LLaMA and of a batch."""
+    """Sizes of a LLaMA, of a batch and of image features."""
 
     hidden: int
     layers: int
@@ -38,7 +39,7 @@ class Size(NamedTuple):
     intermediate: int
     batch: int
     features: tuple[int, ...]
-    """Of the image scales."""
+    """Features of each image scale."""
 
 
 SIZES = {
@@ -46,50 +47,45 @@ SIZES = {
     "small": Size(512, 8, 8, 1376, 8, (256,) * 4),
     "7b": Size(4096, 32, 32, 11008, 64, (1024,) * 4),
 }
-"""7b is LLaMA-7B under the paper's batch and image tower."""
+"""7b is LLaMA-7B with the paper's batch and image tower."""
 
 IMAGE_SHARE = 0.48
-"""Of ScienceQA's questions that have an image."""
+"""Share of ScienceQA's questions that have an image."""
 
 LETTER_LEAD, LETTER_TAIL = 4, 2
-"""Tokens of " The answer is (" before the letter, and after it those of ")." and the end of text."""
+"""Tokens of " The answer is (" before the letter, and of ")." and the end of text after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What every benchmark of the language model can be told."""
+class Settings(Timing):
+    """Settings of every benchmark of the language model."""
 
     size: Literal["tiny", "small", "7b"] = "small"
-    """Of the backbone: hidden 64, hidden 512 with 8 layers, or LLaMA-7B."""
+    """Size of the backbone: hidden 64, hidden 512 with 8 layers, or LLaMA-7B."""
     vocabulary: int = 32_000
-    """Words of the head; 1,000 gives a small model the share of work that the head has in a large one."""
+    """Words of the head. With 1,000 the head's share of the work in a small model is that in a large one."""
     adapter_len: int = 10
     """K, adaption prompts in each adapted layer."""
     adapter_layers: int | None = None
     """L, adapted layers. Default: the paper's share of the backbone's layers, 30 of 32."""
     batch: int | None = None
-    """Problems an optimiser step, and questions a batch of the other scorers. Default: 4 (tiny), 8 (small), 64 (7b)."""
+    """Problems an optimiser step, and questions a batch of the peers. Default: 4 (tiny), 8 (small), 64 (7b)."""
     questions: int = 256
-    """How many are worked on in each round."""
+    """Questions in each round."""
     device: str = "auto"
     """cpu, cuda, or auto."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen weights. auto: float32 on a CPU, bfloat16 on a GPU."""
+    """Precision of the frozen weights. auto: float32 on a CPU, bfloat16 on a GPU."""
     compile: bool = False
-    """Time mmadapter with compiled layers as well: true needs a C++ compiler and a minute to start."""
-    rounds: int = 5
-    """How often each contender is timed."""
-    seconds: float = 1800
-    """No further round is begun after so many."""
+    """Also time mmadapter with compiled layers, which needs a C++ compiler and a minute to start."""
     seed: int = 0
-    """Of weights, tokens, lengths and orders."""
-    output: Path | None = Path(__file__).parent / "results"
-    """Folder of the result file."""
+    """Seed of weights, tokens, lengths and orders."""
 
     def __post_init__(self) -> None:
-        """
+        """Check the settings and fill in the defaults.
+
         Raises:
-            UserError: a number out of its range, no such device, or a precision that it does not serve.
+            UserError: a number out of range, an unknown device, or a precision that it lacks.
         """
         for name in ("rounds", "questions", "adapter_len"):
             if getattr(self, name) < 1:
@@ -111,11 +107,10 @@ class Settings:
 
     @property
     def tag(self) -> str:
-        """Of a result file's name."""
+        """Part of a result file's name."""
         return f"{self.size}-vocabulary-{self.vocabulary}-layers-{self.adapter_layers}"
 
     def synchronise(self) -> None:
-        """Wait until the device has done what it was told."""
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
 
@@ -125,13 +120,13 @@ class Shape(NamedTuple):
 
     prompt: int
     shared: int
-    """What all options start with."""
+    """Tokens with which all options start."""
     options: tuple[int, ...]
-    """What follows for each of them, the end of text included for option texts."""
+    """Tokens that follow in each option, with the end of text for option texts."""
 
 
 def backbone(settings: Settings) -> LlamaForCausalLM:
-    """A frozen LLaMA with random weights, made on its device."""
+    """Return a frozen LLaMA with random weights on its device."""
     size = SIZES[settings.size]
     config = LlamaConfig(
         vocab_size=settings.vocabulary,
@@ -150,7 +145,7 @@ def backbone(settings: Settings) -> LlamaForCausalLM:
 
 
 def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
-    """The same weights in modules of their own, with another attention kernel."""
+    """Return new modules with the same weights and another attention kernel."""
     weights = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     other = copy.deepcopy(model, weights)
     other.set_attn_implementation(attention)
@@ -158,14 +153,14 @@ def twin(model: LlamaForCausalLM, attention: str = "sdpa") -> LlamaForCausalLM:
 
 
 def fused_twin(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The same weights with mmadapter's attention, in layers that torch.compile fuses (`--compile`)."""
+    """Return new modules with the same weights and mmadapter's attention, fused by torch.compile (`--compile`)."""
     other = twin(model, ATTENTION_NAME)
     compile_decoder(other)
     return other
 
 
 def adapted(settings: Settings, model: LlamaForCausalLM, *, text_only: bool) -> MultimodalAdapter:
-    """Our adapter on the backbone; without an image tower, for there are features and no pictures."""
+    """Return our adapter on the backbone, without an image tower: the features are random."""
     size = SIZES[settings.size]
     config = AdapterConfig(
         hidden_size=size.hidden,
@@ -174,14 +169,14 @@ def adapted(settings: Settings, model: LlamaForCausalLM, *, text_only: bool) -> 
         adapter_layers=settings.adapter_layers,
         feature_sizes=() if text_only else size.features,
     )
-    tokenizer = AutoTokenizer.from_pretrained(embedded("tiny-llama"))  # never asked: questions are tokens already
+    tokenizer = AutoTokenizer.from_pretrained(embedded("tiny-llama"))  # unused: questions are tokens already
     return MultimodalAdapter(LanguageModel(model, tokenizer, settings.size), Adapter(config, seed=settings.seed))
 
 
 def questions(settings: Settings, answer: Literal["letter", "text"] = "letter") -> tuple[list[Encoded], str]:
-    """Questions of random tokens and of ScienceQA's lengths, and where the lengths come from.
+    """Return questions of random tokens with ScienceQA's lengths, and the source of the lengths.
 
-    They are spread evenly over the sorted lengths, so that few of them have the distribution of all.
+    They are spread evenly over the sorted lengths, so that a few have the distribution of all.
     """
     random = np.random.default_rng(settings.seed)
     shapes, source = scienceqa_shapes(answer, random)
@@ -195,11 +190,13 @@ def questions(settings: Settings, answer: Literal["letter", "text"] = "letter") 
 
 
 def encoded(pid: str, shape: Shape, answer: str, vocabulary: int, random: np.random.Generator) -> Encoded:
+    """Return a question of random tokens."""
+
     def tokens(count: int) -> list[int]:
         return random.integers(3, vocabulary, count).tolist()
 
     prompt, lead = tokens(shape.prompt), tokens(shape.shared)
-    first = random.choice(np.arange(3, vocabulary), len(shape.options), replace=False).tolist()  # where options part
+    first = random.choice(np.arange(3, vocabulary), len(shape.options), replace=False).tolist()  # the first difference
     options = [[*lead, token, *tokens(length - 1)] for token, length in zip(first, shape.options, strict=True)]
     right = int(random.integers(len(options)))
     target = options[right] + (tokens(LETTER_TAIL) if answer == "letter" else [])
@@ -207,7 +204,7 @@ def encoded(pid: str, shape: Shape, answer: str, vocabulary: int, random: np.ran
 
 
 def common_length(options: Sequence[Sequence[int]]) -> int:
-    """How many tokens all options start with, the last of each left out."""
+    """Return the number of tokens with which all options start, not counting the last of each."""
     shared = 0
     for tokens in zip(*(option[:-1] for option in options), strict=False):
         if len(set(tokens)) > 1:
@@ -217,7 +214,7 @@ def common_length(options: Sequence[Sequence[int]]) -> int:
 
 
 def images(settings: Settings, asked: Sequence[Encoded]) -> QuestionImages:
-    """Random features for ScienceQA's share of the questions."""
+    """Return random features for ScienceQA's share of questions with an image."""
     random = np.random.default_rng(settings.seed)
     pids = [question.pid for question in asked if random.random() < IMAGE_SHARE]
     features = torch.from_numpy(random.standard_normal((len(pids), sum(SIZES[settings.size].features)), np.float32))
@@ -225,7 +222,7 @@ def images(settings: Settings, asked: Sequence[Encoded]) -> QuestionImages:
 
 
 def real_tokens(asked: Sequence[Encoded]) -> int:
-    """Tokens that a training has to read: prompts and all but the last token of the answers."""
+    """Return the number of tokens that a training has to read: prompts, and answers without their last token."""
     return sum(len(question.read_tokens) for question in asked)
 
 
@@ -234,15 +231,15 @@ PROMPT_QUANTILES = {
     "letter": (26, 35, 38, 39, 40, 42, 43, 45, 48, 52, 57, 61, 67, 72, 77, 84, 96, 110, 126, 175, 244, 438),
     "text": (21, 28, 30, 31, 32, 35, 37, 39, 42, 46, 51, 55, 60, 64, 70, 78, 90, 103, 120, 165, 238, 426),
 }
-"""Of the prompt lengths of the ScienceQA test split, in SmolLM2's tokens; mean 72 and 66."""
+"""Quantiles of the prompt lengths of the ScienceQA test split, in SmolLM2's tokens; mean 72 and 66."""
 OPTION_QUANTILES = (1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6, 7, 9, 11, 14, 17, 29, 58)
-"""The same of its option texts with their end, from where they part."""
+"""Quantiles of its option texts' lengths, from their first difference to the end of text."""
 OPTION_COUNTS = {2: 0.525, 3: 0.229, 4: 0.237, 5: 0.009}
-"""Share of its questions that have so many options."""
+"""Share of its questions with so many options."""
 
 
 def scienceqa_shapes(answer: str, random: np.random.Generator) -> tuple[list[Shape], str]:
-    """Lengths of the real test split, where MMADAPTER_SCIENCEQA names its folders, or drawn like them."""
+    """Return the lengths of the real test split if MMADAPTER_SCIENCEQA names its folders, else drawn ones."""
     if folders := os.environ.get("MMADAPTER_SCIENCEQA"):
         return _real_shapes([Path(folder) for folder in folders.split(os.pathsep)], answer)
     shapes = []
@@ -265,11 +262,11 @@ def _real_shapes(folders: list[Path], answer: str) -> tuple[list[Shape], str]:
     file = find_smollm2()
     if file is None:
         raise UserError(
-            "the lengths of real questions are measured with SmolLM2's tokenizer, which is not here\n"
+            "the lengths of real questions are measured with SmolLM2's tokenizer, which is missing\n"
             "  fetch it with `python -m mmadapter.backbone.smollm2`, or unset MMADAPTER_SCIENCEQA"
         )
     tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
-    with torch.device("meta"):  # only the tokenizer is asked
+    with torch.device("meta"):  # only the tokenizer is used
         nothing = LlamaForCausalLM(LlamaConfig(num_hidden_layers=0))
     encode = Encoder(LanguageModel(nothing, tokenizer, "SmolLM2"), InputFormat(answer=answer, max_tokens=2048))
     shapes = []

@@ -1,9 +1,9 @@
-"""Settings of `--preset small` compared without a look at the test split.
+"""Compare settings for `--preset small` without the test split.
 
     python -m eval.choose --data-dir DIR --config settings.yaml    # one setting a line, as in config.yaml
 
-Trains the multimodal adapter without 1,000 of the training problems that have an image, and asks it these and those of
-the val split. Adds what it found to eval/results/choices.json, and writes RESULTS.md.
+Holds out 1,000 training problems with an image, trains the multimodal adapter on the rest, and tests it on these and on
+the val split's. Adds the result to eval/results/choices.json and writes RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import provenance
+from eval.page import write_page
 from eval.results import FOLDER
-from eval.runs import run_key, told_settings, wordings
+from eval.runs import run_key, run_settings, wordings
 from mmadapter.backbone.device import resolve_device, resolve_dtype
 from mmadapter.backbone.loading import load_llm
 from mmadapter.cli.options import program
@@ -29,44 +29,44 @@ from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.experiment.run import build_model
 from mmadapter.inference.image_features import question_images
 from mmadapter.inference.predict import predict
+from mmadapter.runs.provenance import provenance
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.files import write_text
 from mmadapter.training.loop import train
 
 FILE = FOLDER / "choices.json"
 HELD = 1000
-"""Training problems with an image that training lacks."""
+"""Number of training problems held out."""
 ALL = "IMG"
-"""Class of all questions that are asked: each has an image."""
+"""Class of all held-out questions; each has an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `python -m eval.choose` can be told."""
+    """The flags of `python -m eval.choose`."""
 
     data_dir: tuple[Path, ...] = ()
     """Folders that hold ScienceQA; the first that holds a problem wins."""
     config: Path | None = None
-    """Settings (YAML, as of mmadapter-train) over those of `--preset small`."""
+    """Changes to `--preset small`, a YAML file as for mmadapter-train."""
 
 
 def main(settings: Settings) -> None:
-    """One training, its line in the results file, and the page."""
-    from eval.page import PAGE, page
-
+    """Train once, add the result to the results file and write the page."""
     changed = read_settings(settings.config) if settings.config else {}
     config = replace(PRESETS["small"], **changed | {"variant": "multimodal"})
     data = held_out(load_dataset(config.dataset, settings.data_dir or None))
-    found = {"settings": told_settings(config), "right": asked(config, data), "about": provenance("cpu")}
+    found = {"settings": run_settings(config), "right": asked(config, data), "about": provenance()}
     choices = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
     write_text(FILE, json.dumps(choices | {run_key(config): found}, indent=1) + "\n")
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    write_page()
 
 
 def held_out(data: Dataset, held: int = HELD) -> Dataset:
-    """`data` without its test split: instead `held` of the training problems with an image, which training then lacks,
-    and those of val; and no val, so that every setting is that of its last epoch."""
+    """Replace the test split by `held` training problems with an image, removed from training, and by val's.
+
+    The new val split is empty, so every training keeps its last epoch.
+    """
     train, val = (list(data[split]) for split in ("train", "val"))
     seen = [problem.pid for problem in train if problem.has_image]
     away = {seen[index] for index in np.random.default_rng(0).permutation(len(seen))[:held]}
@@ -80,8 +80,7 @@ def held_out(data: Dataset, held: int = HELD) -> Dataset:
 
 
 def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
-    """How many of the held-out questions are answered right after training, and how many there are: of all, and by how
-    often the same words are asked in training."""
+    """Train, and return the numbers of correct and of all held-out questions, over all and by wording."""
     device = resolve_device(config.device)
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
     model = build_model(config, llm, "multimodal")

@@ -2,10 +2,10 @@
 
     python -m eval.efficiency
 
-What is counted is counted on LLaMA-7B, without its weights. What is measured is measured on the embedded tiny LLaMA,
-text-only, on the demo, each training in a process of its own and through the same loop: only what trains differs. Each
-method has the learning rate of its grid that is best on val. Writes eval/results/efficiency.json and RESULTS.md; what
-was trained before it was stopped lies in runs/efficiency/ and is not trained again.
+Parameters are counted on LLaMA-7B, without its weights. Time, memory and accuracy are measured on the embedded tiny
+LLaMA, text-only, on the demo, each training in a process of its own and in the same loop; only the trained weights
+differ. Each method has the learning rate of its grid that is best on val. Writes eval/results/efficiency.json and
+RESULTS.md. Finished trainings stay in runs/efficiency/ and are not repeated.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.measure import provenance
-from benchmarks.memory import CLEAR, resident
-from benchmarks.workload import SIZES
+from eval.page import write_page
 from eval.results import FOLDER
 from mmadapter.adapter.parameters import Adapter, AdapterConfig
 from mmadapter.backbone.language_model import LanguageModel
@@ -36,32 +34,33 @@ from mmadapter.data import load_dataset
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.inference.predict import predict
 from mmadapter.model import MultimodalAdapter
+from mmadapter.runs.provenance import CLEAR, provenance, resident
 from mmadapter.storage.files import write_text
 from mmadapter.training.loop import train
 
 FILE = FOLDER / "efficiency.json"
 KEPT = Path("runs/efficiency")
-"""Of each finished training a file."""
+"""Folder of a file for each finished training."""
 LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]}
-"""Alpaca-LoRA's: 4.2 M parameters on LLaMA-7B, the paper's Table 3."""
+"""Alpaca-LoRA's settings; 4.2 M parameters on LLaMA-7B, as in the paper's Table 3."""
 RATES = {
     "LLaMA-Adapter": (3e-3, 1e-2, 3e-2),
     "LoRA": (1e-3, 3e-3, 1e-2),
     "full fine-tuning": (1e-4, 3e-4, 1e-3),
 }
-"""Learning rates that each method is tried with."""
+"""Learning rates tried for each method."""
 PUBLISHED = {"LLaMA-Adapter": ("1.2M", "4.7M"), "LoRA": ("4.2M", "16.8M"), "full fine-tuning": ("7B", "13G")}
-"""Tuned parameters and storage, as Table 3 prints them: its 4.7M are MiB, its 16.8M are MB."""
+"""Tuned parameters and storage as printed in Table 3: its 4.7M are MiB, its 16.8M are MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `python -m eval.efficiency` can be told."""
+    """The flags of `python -m eval.efficiency`."""
 
     epochs: int = 3
-    """Of each training."""
+    """Epochs of each training."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of each method; the first one chooses its learning rate."""
+    """Seeds of each method; the first one chooses its learning rate."""
     limit: int | None = None
     """Use only the first LIMIT problems of each split."""
     jobs: int = 2
@@ -70,24 +69,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """What one training came to."""
+    """The result of one training."""
 
     method: str
     rate: float
     seed: int
     tuned: int
-    """Parameters."""
+    """Number of trained parameters."""
     seconds: float
-    """Of training, with a validation every epoch."""
+    """Time of training, with a validation every epoch."""
     memory: int
-    """Bytes of resident memory at the peak, less those with the frozen model loaded."""
+    """Peak of resident memory beyond that of the loaded model, in bytes."""
     val_accuracy: float
     test_accuracy: float
-    """Percent, over the questions without an image, which a text-only model can answer."""
+    """Percent of the questions without an image, which a text-only model can answer."""
 
 
 class TunedModel(MultimodalAdapter):
-    """Weights of the language model itself train, in the place of an adapter's."""
+    """A model whose language model trains itself, instead of an adapter."""
 
     def __init__(self, llm: LanguageModel, weights: dict[str, nn.Parameter], form: InputFormat) -> None:
         size = llm.model.config
@@ -100,16 +99,16 @@ class TunedModel(MultimodalAdapter):
         super().__init__(llm, _Weights(shape, weights), None, form)
 
     def below_adapter(self, input_ids: Tensor, **inputs: Tensor | None) -> Tensor:
-        """The embedding, whose weights may train."""
+        """Return the embeddings, whose weights may train."""
         return self.llm.model.get_input_embeddings()(input_ids)
 
     def project(self, adaption: object) -> list[None]:
-        """No prompts in any layer."""
+        """Return no prompts for any layer."""
         return [None] * len(self.llm.layers)
 
 
 class _Weights(Adapter):
-    """In an adapter's place: what trains is elsewhere in the model."""
+    """An adapter in name, whose weights are the language model's own."""
 
     def __init__(self, config: AdapterConfig, weights: dict[str, nn.Parameter]) -> None:
         super().__init__(config)
@@ -119,7 +118,7 @@ class _Weights(Adapter):
 
 
 def tuned_model(method: str, llm: LanguageModel, seed: int) -> MultimodalAdapter:
-    """The language model with what the method trains."""
+    """Return the language model with the weights that the method trains."""
     preset = PRESETS["tiny"]
     form = preset.part(InputFormat)
     if method == "LLaMA-Adapter":
@@ -140,13 +139,13 @@ def tuned_model(method: str, llm: LanguageModel, seed: int) -> MultimodalAdapter
 
 
 def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
-    """One training, in this process."""
+    """Train once, in this process."""
     torch.set_num_threads(1)
     preset = PRESETS["tiny"]
     data = load_dataset("demo").first(settings.limit)
     llm = load_llm(preset.llm)
     model = tuned_model(method, llm, seed)
-    CLEAR.write_text("5")  # the peak starts anew
+    CLEAR.write_text("5")  # reset the peak
     at_rest = resident("VmRSS")
     recipe = replace(preset.part(Recipe), epochs=settings.epochs, learning_rate=rate, seed=seed)
     epochs = train(model, data, recipe, quiet=True)
@@ -165,7 +164,7 @@ def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
 
 
 def trainings(pool: Executor, settings: Settings, wanted: Iterable[tuple[str, float, int]]) -> list[Trained]:
-    """What trainings of a method, with a rate and a seed, came to: earlier, if one has a file in `KEPT`, else now."""
+    """Return the trainings (method, rate, seed), read from `KEPT` where finished, and run otherwise."""
     limit = "" if settings.limit is None else f"-limit{settings.limit}"
     files = {
         (method, rate, seed): KEPT
@@ -182,35 +181,26 @@ def _keep(settings: Settings, file: Path, method: str, rate: float, seed: int) -
 
 
 def counted() -> dict[str, int]:
-    """Tuned parameters of each method on LLaMA-7B."""
-    size = SIZES["7b"]
-    config = LlamaConfig(
-        hidden_size=size.hidden,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        intermediate_size=size.intermediate,
-        vocab_size=32_000,
-    )
+    """Return the number of tuned parameters of each method on LLaMA-7B."""
+    size = LlamaConfig()  # transformers' default is LLaMA-7B
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-        adapter = Adapter(AdapterConfig(hidden_size=size.hidden, num_heads=size.heads))
-        found = {"LLaMA-Adapter": _count(adapter), "full fine-tuning": _count(model)}
+        model = LlamaForCausalLM(size)
+        adapter = Adapter(AdapterConfig(hidden_size=size.hidden_size, num_heads=size.num_attention_heads))
+        full = sum(weight.numel() for weight in model.parameters())
         inject_adapter_in_model(LoraConfig(**LORA), model)
-        lora = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
-    return {"LLaMA-Adapter": found["LLaMA-Adapter"], "LoRA": lora, "full fine-tuning": found["full fine-tuning"]}
-
-
-def _count(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+    lora = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
+    return {
+        "LLaMA-Adapter": sum(weight.numel() for weight in adapter.parameters()),
+        "LoRA": lora,
+        "full fine-tuning": full,
+    }
 
 
 def main(settings: Settings) -> None:
-    """Every method with every learning rate of its grid, and with the best of them on every seed."""
-    from eval.page import PAGE, page
-
+    """Train every method with each learning rate of its grid, and with the best one on every seed."""
     if FILE.is_file() and json.loads(FILE.read_text(encoding="utf-8"))["settings"] == _plain(settings):
         return
-    load_dataset("demo")  # generated once, before several processes want it
+    load_dataset("demo")  # generated here, not by several processes at once
     first, *others = settings.seeds
     with ProcessPoolExecutor(settings.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         done = trainings(pool, settings, [(method, rate, first) for method, rates in RATES.items() for rate in rates])
@@ -218,18 +208,18 @@ def main(settings: Settings) -> None:
         done += trainings(pool, settings, [(method, rate, seed) for method, rate in best.items() for seed in others])
     record = {
         "settings": _plain(settings),
-        **provenance("cpu"),
+        **provenance(),
         "counted": counted(),
         "rates": best,
         "published": PUBLISHED,
         "trained": [asdict(trained) for trained in done],
     }
     write_text(FILE, json.dumps(record, indent=1) + "\n")
-    write_text(PAGE, page())
+    write_page()
 
 
 def best_rates(trained: Sequence[Trained]) -> dict[str, float]:
-    """Of each method the learning rate with the best val accuracy."""
+    """Return each method's learning rate with the best val accuracy."""
     return {
         method: max((one for one in trained if one.method == method), key=lambda one: one.val_accuracy).rate
         for method in RATES

@@ -1,87 +1,122 @@
-"""RESULTS.md: the prose of `page.md.jinja` around the tables, figures and verdicts of every results file."""
+"""RESULTS.md: the prose of `page.md.jinja` around the tables, figures and verdicts of all results files."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from eval.figures import FOLDER as FIGURES
-from eval.recipes import RECIPES
+from eval.recipes import EXHIBITS
 from eval.results import FOLDER as RESULTS
 from eval.results import Results
 from eval.study import STUDIES
-from eval.tables import TABLES, choices_table, compared, efficiency_tables, readout_tables, sentence
+from eval.tables import (
+    TABLES,
+    accuracy_of,
+    choices_table,
+    compared,
+    difference_of,
+    efficiency_tables,
+    published,
+    readout_tables,
+    verdict,
+    written_accuracy,
+)
+from mmadapter.storage.files import write_text
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "RESULTS.md"
 TEMPLATE = Path(__file__).parent / "page.md.jinja"
 
 
+def write_page() -> None:
+    """Write RESULTS.md and print its path."""
+    write_text(PAGE, page())
+    print(PAGE)
+
+
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     from jinja2 import Environment, StrictUndefined
 
+    _results.cache_clear()
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    rendered = template.render(
-        section=section, about=about, verdicts=verdicts, efficiency=efficiency, readout=readout, choices=choices
-    )
-    return re.sub(r"\n{3,}", "\n\n", rendered)  # of what was not run
+    parts = (section, about, verdicts, efficiency, readout, choices, accuracy, gain, paper)
+    rendered = template.render({part.__name__: part for part in parts})
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", rendered))  # left by exhibits without runs
 
 
+@cache
 def _results(preset: str) -> Results | None:
     path = RESULTS / f"{preset}.json"
     return Results.read(path) if path.is_file() else None
 
 
 def about(preset: str) -> str:
-    """What was run, with which command, on which machine, and for how long."""
+    """The data and models of a study, its command, machine and training time."""
     results = _results(preset)
     if results is None:
         return f"*Not run yet: `python -m eval.paper --preset {preset}`.*"
-    told, hours = results.about, sum(run.seconds for run in results.runs.values()) / 3600
-    versions = ", ".join(f"{name} {found}" for name, found in told["versions"].items())
+    made, hours = results.about, sum(run.seconds for run in results.runs.values()) / 3600
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     return (
         f"{STUDIES[preset].about}\n\n"
-        f"`{told['command']}`, {_made(told)}: {len(results.runs)} runs, {hours:.1f} hours of "
-        f"training, summed over runs, two of which share the machine. {versions}."
+        f"`{made['command']}`, {_made(made)}: {len(results.runs)} runs, {hours:.1f} hours of training in total, two "
+        f"runs at a time on one machine. {versions}."
     )
 
 
 def _made(about: dict) -> str:
-    """When, of which commit and on which machine."""
+    """The date, the commit and the machine."""
     machine = about["machine"]
     gpu = f", {machine['GPU']}" if machine.get("GPU") else ""
     return f"{about['date']}, commit {about['commit']}, {machine['processor']}, {machine['logical cores']} cores{gpu}"
 
 
 def verdicts(preset: str) -> str:
-    """Each claim of the paper, and whether this study agrees."""
-    results = _results(preset)
+    """The claims, and whether a study agrees with each."""
+    results, study = _results(preset), STUDIES[preset]
     if results is None:
         return ""
-    study = STUDIES[preset]
-    return "\n".join(
-        sentence(claim, recipe, study, results)
-        for recipe in RECIPES.values()
-        if compared(recipe, study, results)
-        for claim in recipe.claims
-    )
+    shown = [exhibit for exhibit in EXHIBITS.values() if compared(exhibit, study, results)]
+    return "\n".join(verdict(claim, exhibit, study, results) for exhibit in shown for claim in exhibit.claims)
 
 
 def section(preset: str, name: str) -> str:
-    """A recipe's question, table and figure."""
-    results, study, recipe = _results(preset), STUDIES[preset], RECIPES[name]
-    if results is None or not compared(recipe, study, results):
+    """An exhibit's question, table and figure."""
+    results, study, exhibit = _results(preset), STUDIES[preset], EXHIBITS[name]
+    if results is None or not compared(exhibit, study, results):
         return ""
-    parts = [f"### {recipe.title}", recipe.asks]
-    parts.append(TABLES[recipe.figure](recipe, study, results))
+    parts = [f"### {exhibit.title}", exhibit.about, TABLES[exhibit.figure](exhibit, study, results)]
     figure = FIGURES / preset / f"{name}.svg"
     if figure.is_file():
-        parts.append(f"![{recipe.title}]({figure.relative_to(ROOT)})")
+        parts.append(f"![{exhibit.title}]({figure.relative_to(ROOT)})")
     return "\n\n".join(parts) + "\n"
+
+
+def accuracy(preset: str, name: str, arm: int, column: str, split: str = "test", *, written: bool = False) -> str:
+    """The accuracy of one arm of an exhibit, for the prose."""
+    if (results := _results(preset)) is None:
+        return "?"
+    score, study = written_accuracy if written else accuracy_of, STUDIES[preset]
+    return f"{score(EXHIBITS[name].arms(study)[arm], study, results, split, column).mean:.2f}"
+
+
+def gain(preset: str, name: str, column: str) -> str:
+    """The difference of the first two arms of an exhibit on test, for the prose."""
+    if (results := _results(preset)) is None:
+        return "?"
+    first, second, *_ = EXHIBITS[name].arms(STUDIES[preset])
+    return f"{difference_of(first, second, STUDIES[preset], results, 'test', column).mean:.2f}"
+
+
+def paper(system: str, column: str) -> str:
+    """A number of the paper."""
+    return published()[system][column]
 
 
 def efficiency() -> str:
@@ -90,22 +125,22 @@ def efficiency() -> str:
 
 
 def readout() -> str:
-    """What the image features hold, beside what the adapters of the small preset make of them."""
+    """The linear read-out of the image features beside the adapters of the small preset."""
 
     def tables(record: dict) -> str:
-        return readout_tables(record, RECIPES["table2"], STUDIES["small"], Results.read(RESULTS / "small.json"))
+        return readout_tables(record, EXHIBITS["table2"], STUDIES["small"], Results.read(RESULTS / "small.json"))
 
     return _recorded("readout", "python -m eval.readout --data-dir DIR", tables, lambda record: [record["about"]])
 
 
 def choices() -> str:
-    """What was tried before the settings of the small preset were taken."""
+    """The settings that were compared before those of the small preset were chosen."""
     command = "python -m eval.choose --data-dir DIR --config YAML"
-    return _recorded("choices", command, choices_table, lambda record: [own["about"] for own in record.values()])
+    return _recorded("choices", command, choices_table, lambda record: [found["about"] for found in record.values()])
 
 
 def _recorded(name: str, command: str, tables: Callable[[dict], str], abouts: Callable[[dict], list[dict]]) -> str:
-    """A results file's tables, under the command that wrote it, and when."""
+    """The tables of a results file, below its command and provenance."""
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         return f"*Not run yet: `{command}`.*"

@@ -1,13 +1,12 @@
-"""What a study found, as one JSON file: the runs with their settings, and of every question whether it was answered.
+"""A study's results, as one JSON file: the settings of each run and, for every question, whether it was right.
 
-Everything that the tables, figures and sentences say is computed from it. It holds no question.
+All tables, figures and verdicts are computed from it. It holds no question.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +22,15 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Questions:
-    """Of a split."""
+    """The questions of a split."""
 
     n: int
     classes: dict[str, str]
-    """By name, a digit a question: 1 if it is in the class. The paper's columns, how often the words of a question with
-    an image are asked in training, then `topic: NAME`."""
+    """For each class a digit a question, 1 for a member: the paper's columns, questions with an image by how often
+    training has their wording, then `topic: NAME`."""
 
     def member(self, column: str) -> np.ndarray:
-        """bool[n]: which questions are in a class; none are in one that this data set has not."""
+        """Return bool[n], the members of a class; a class that the data set lacks has none."""
         return _array(self.classes[column]) if column in self.classes else np.zeros(self.n, dtype=bool)
 
 
@@ -42,22 +41,22 @@ class Run:
     settings: dict[str, Any]
     seed: int
     trained: int
-    """Parameters."""
+    """Number of trained parameters."""
     epochs: list[dict[str, float]]
-    """`mmadapter.training.log.EpochRecord`s."""
+    """The `EpochRecord`s of `mmadapter.training.log`."""
     seconds: float
-    """Of training and validation."""
+    """Time of training and validation."""
     correct: dict[str, str]
-    """By split, a digit a question: 1 if it was answered right."""
+    """For each split a digit a question, 1 for a correct answer."""
     controls: dict[str, str] = field(default_factory=dict)
-    """By condition of the image (`controls.CONDITIONS`), where its model was asked under it: a digit a test question,
-    0 where there is no image."""
+    """For each condition of the image (`evaluation.reliance.CONDITIONS`) a digit a test question, 0 without an image;
+    empty where the model was not asked under it."""
     generated: dict[str, str] = field(default_factory=dict)
-    """By split, where its model was asked to write the answer: a digit a question, 0 where it wrote no option."""
+    """For each split whose answers the model wrote, a digit a question, 0 where it wrote no option."""
 
 
-def taken_again(before: Run | None, now: Run) -> Run:
-    """A run that was recorded before and is read again: what its model was asked besides stays where it is the same."""
+def updated(before: Run | None, now: Run) -> Run:
+    """Return a run read again, with the further answers recorded before if it is still the same run."""
     if before is None or replace(before, controls=now.controls, generated=now.generated) != now:
         return now
     return replace(now, controls=now.controls or before.controls, generated=before.generated | now.generated)
@@ -65,59 +64,56 @@ def taken_again(before: Run | None, now: Run) -> Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Of a study."""
+    """The results of a study."""
 
     about: dict[str, Any]
-    """Command, date, machine, versions, commit."""
+    """Command and provenance."""
     questions: dict[str, Questions]
-    """By split."""
+    """The questions of each split."""
     runs: dict[str, Run]
-    """By `runs.run_key`."""
-
-    @cached_property
-    def _right(self) -> dict[tuple[str, str], np.ndarray]:
-        return {(key, split): _array(bits) for key, run in self.runs.items() for split, bits in run.correct.items()}
+    """The runs by `runs.run_key`."""
 
     def right(self, keys: list[str], split: str, column: str) -> np.ndarray:
-        """bool[S, Q]: which questions of a class each of some runs answered right."""
+        """Return bool[S, Q], the correct answers of S runs to the Q questions of a class."""
         member = self.questions[split].member(column)
-        return np.stack([self._right[key, split][member] for key in keys])
+        return np.stack([_array(self.runs[key].correct[split])[member] for key in keys])
 
     def right_with(self, keys: list[str], condition: str) -> np.ndarray:
-        """bool[S, Q]: which test questions with an image each of some runs answered right under a condition."""
+        """Return bool[S, Q], the correct answers to the test questions with an image under a condition."""
         member = self.questions["test"].member("IMG")
         return np.stack([_array(self.runs[key].controls[condition])[member] for key in keys])
 
     def right_generated(self, keys: list[str], split: str, column: str) -> np.ndarray:
-        """bool[S, Q]: as `right`, of what those of the runs wrote that were asked to."""
+        """Return bool[S, Q] as `right` does, for the written answers of those runs that have some."""
         member = self.questions[split].member(column)
         written = [self.runs[key].generated[split] for key in keys if split in self.runs[key].generated]
         return np.stack([_array(bits)[member] for bits in written]) if written else np.zeros((0, 0), dtype=bool)
 
     def write(self, path: Path) -> None:
-        """As JSON, a line a run."""
+        """Write JSON, one line a run."""
         head = {"about": self.about, "questions": {split: asdict(q) for split, q in self.questions.items()}}
         lines = [f"{json.dumps(key)}: {json.dumps(asdict(run))}" for key, run in sorted(self.runs.items())]
         write_text(path, json.dumps(head, indent=1)[:-2] + ',\n "runs": {\n' + ",\n".join(lines) + "\n}}\n")
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """
+        """Read a results file.
+
         Raises:
-            UserError: there is no such file.
+            UserError: no such file.
         """
         if not path.is_file():
             raise UserError(f"{path}: no results yet: `make paper` writes them")
         found = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             found["about"],
-            {split: Questions(**own) for split, own in found["questions"].items()},
+            {split: Questions(**questions) for split, questions in found["questions"].items()},
             {key: Run(**run) for key, run in found["runs"].items()},
         )
 
 
 class Estimate(NamedTuple):
-    """In percent, or points of it."""
+    """A mean and its interval, in percent or percentage points."""
 
     mean: float
     low: float
@@ -127,15 +123,15 @@ class Estimate(NamedTuple):
 
 
 def estimate(outcomes: np.ndarray) -> Estimate:
-    """A mean over seeds and questions, and what other seeds and other questions would make of it (95 %).
+    """Return the mean over seeds and questions, with a 95 % interval for other seeds and other questions.
 
-    Seeds and questions are two sources of chance. The variance of the mean is that of the seeds' means over S plus
-    that of the questions' means over Q (a little too much: what a seed does to single questions is in both), the
-    degrees of freedom are Welch and Satterthwaite's. One seed tells nothing of others: then the interval is over
-    questions alone. Where all outcomes are the same, it is the exact bound on how many questions would differ.
+    The variance of the mean is that of the seeds' means over S plus that of the questions' means over Q, which is
+    slightly too wide: the interaction of seeds and questions counts twice. The degrees of freedom are Welch and
+    Satterthwaite's. With one seed, the interval is over questions alone. If all outcomes are equal, it is the exact
+    bound on the share of questions that would differ.
 
     Args:
-        outcomes: number[S, Q]: 1 right, 0 wrong; or the difference of two systems on the same seeds and questions.
+        outcomes: number[S, Q]: 1 correct, 0 wrong; or the difference of two systems on the same seeds and questions.
     """
     from scipy import stats
 
@@ -151,7 +147,7 @@ def estimate(outcomes: np.ndarray) -> Estimate:
     if variance == 0:
         bound = accuracy_interval(0, questions).high
         return Estimate(100 * mean, 100 * mean - bound, 100 * mean + bound, seeds, questions)
-    freedom = variance**2 / sum(spread**2 / own for spread, own in spreads)
+    freedom = variance**2 / sum(spread**2 / degrees for spread, degrees in spreads)
     half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
     return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), seeds, questions)
 

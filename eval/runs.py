@@ -1,7 +1,7 @@
-"""The runs of a study: trained where they are missing, several at a time, and read into one record.
+"""The runs of a study: missing ones are trained, several at a time, and all are read into one record.
 
-RUNS/NAME-HASH-seedN/ is an ordinary run directory of one variant. A run is known by its settings, not by its name:
-any run directory in RUNS that was trained with an arm's settings serves that arm, wherever it came from.
+RUNS/NAME-HASH-seedN/ is an ordinary run folder of one variant. A run is identified by its settings, not by its name:
+any run folder in RUNS with an arm's settings serves that arm.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -32,49 +32,47 @@ from mmadapter.runs.records import stored_controls
 from mmadapter.storage.locks import sole_writer
 
 PLACES = frozenset(
-    {"preset", "data_dir", "output_dir", "resume", "device", "compile", "store_activations", "tensorboard", "on_error"}
+    {"preset", "data_dir", "output_dir", "device", "compile", "store_activations", "tensorboard", "on_error"}
 )
-"""Settings that say where and how fast a run is, not what it is."""
+"""Settings for where and how fast a run is, which do not change its result."""
 SPLITS = ("val", "test")
 TOPIC_QUESTIONS = 20
-"""A topic with fewer test questions is not shown by itself."""
+"""Least number of test questions for a topic's own row."""
 WORDINGS = "IMG, asked in training: "
 OFTEN = 10
-"""More training problems than these that ask the same words are many."""
+"""Most training problems of a wording that counts as rare."""
 
 
 def run_key(config: RunConfig) -> str:
-    """Hash of all settings that are not their defaults: a setting that is new tomorrow changes no key of today."""
+    """Return a hash of all settings that differ from their defaults, so a new setting changes no old key."""
     defaults = asdict(RunConfig())
-    own = {name: value for name, value in asdict(config).items() if name not in PLACES and value != defaults[name]}
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+    changed = {name: value for name, value in run_settings(config).items() if value != defaults[name]}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_settings(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that identify a run."""
+    return {name: value for name, value in asdict(config).items() if name not in PLACES}
 
 
 def run_name(config: RunConfig, study: Study) -> str:
-    """A folder's name that tells a reader what is in it."""
-    told = [
-        f"{field.name}={getattr(config, field.name)}"
-        for field in fields(RunConfig)
-        if field.name not in PLACES | {"variant", "seed"}
-        and getattr(config, field.name) != getattr(study.base, field.name)
-    ]
-    return "-".join([config.variant, *told, run_key(config), f"seed{config.seed}"])
+    """Return a folder's name: the variant, the settings that differ from the study's base, the key and the seed."""
+    base = run_settings(study.base) | {"variant": config.variant, "seed": config.seed}
+    changed = [f"{name}={value}" for name, value in run_settings(config).items() if value != base[name]]
+    return "-".join([config.variant, *changed, run_key(config), f"seed{config.seed}"])
 
 
-def wanted(study: Study, recipes: Iterable[Exhibit]) -> list[RunConfig]:
-    """Every run once, all recipes' first seeds before any second one: whatever is stopped early is balanced."""
+def wanted(study: Study, exhibits: Collection[Exhibit]) -> list[RunConfig]:
+    """Return every run once; the first seeds of all exhibits come before any second seed."""
+    arms = [arm for exhibit in exhibits for arm in exhibit.arms(study)]
     found: dict[str, RunConfig] = {}
-    listed = list(recipes)
-    for seed in study.seeds:
-        for recipe in listed:
-            for arm in recipe.arms(study):
-                config = arm.config(study, seed)
-                found.setdefault(run_key(config), config)
+    for config in (arm.config(study, seed) for seed in study.seeds for arm in arms):
+        found.setdefault(run_key(config), config)
     return list(found.values())
 
 
 def finished(folder: Path) -> dict[str, VariantFolder]:
-    """By key each finished variant of the runs in `folder`: those that answered val and test."""
+    """Return the finished variants in `folder` by key: those with answers to val and test."""
     runs = [RunFolder(path) for path in sorted(folder.glob("*")) if RunFolder(path).config_file.is_file()]
     return {
         run_key(variant.config): variant
@@ -84,23 +82,20 @@ def finished(folder: Path) -> dict[str, VariantFolder]:
     }
 
 
-def train_missing(study: Study, recipes: Iterable[Exhibit], folder: Path, jobs: int, *, quiet: bool = False) -> None:
-    """Trains and tests, `jobs` at a time, every run that `folder` has not; one that was stopped goes on.
+def train_missing(study: Study, exhibits: Collection[Exhibit], folder: Path, jobs: int, *, quiet: bool = False) -> None:
+    """Train and test every run that `folder` lacks, `jobs` at a time, and resume those that were stopped.
 
     Raises:
-        UserError: of a run; those under way are stopped, and nothing finished is lost.
+        UserError: from a run; the others are stopped, and nothing finished is lost.
     """
     have = finished(folder)
-    missing = [config for config in wanted(study, recipes) if run_key(config) not in have]
+    missing = [config for config in wanted(study, exhibits) if run_key(config) not in have]
     if not missing:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))  # one thread a run is faster than two for one
     started = time.monotonic()
-    with (
-        sole_writer(folder),
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool,
-    ):
+    with sole_writer(folder), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         tasks = {pool.submit(_train, config, folder / run_name(config, study)): config for config in missing}
         try:
             for done, task in enumerate(as_completed(tasks), start=1):
@@ -117,7 +112,7 @@ def train_missing(study: Study, recipes: Iterable[Exhibit], folder: Path, jobs: 
 
 
 def _train(config: RunConfig, folder: Path) -> None:
-    """In a process of its own."""
+    """Train and test one run, in a process of its own."""
     from mmadapter.experiment.asking import ask_missing
     from mmadapter.experiment.run import run_experiment
 
@@ -128,7 +123,7 @@ def _train(config: RunConfig, folder: Path) -> None:
 
 
 def read_questions(study: Study) -> dict[str, Questions]:
-    """Of each split: how many there are, and which class each is in."""
+    """Return the number and the classes of each split's questions."""
     frames = _frames(study, "train", *SPLITS)
     return {split: _questions(frames[split], frames["train"]) for split in SPLITS}
 
@@ -148,25 +143,23 @@ def _questions(frame: pd.DataFrame, train: pd.DataFrame) -> Questions:
 
 
 def wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
-    """Questions with an image, by how often the same words are asked in the training split, of whatever picture."""
+    """Return masks of the questions with an image, by how often training has their wording with any picture."""
     times = frame["question"].map(train["question"].value_counts()).fillna(0)
     bands = {"never": times == 0, f"1 to {OFTEN} times": times.between(1, OFTEN), "more often": times > OFTEN}
     return {f"{WORDINGS}{name}": frame["has_image"] & band for name, band in bands.items()}
 
 
-def read_runs(study: Study, recipes: Iterable[Exhibit], folder: Path) -> Iterator[tuple[str, Run]]:
-    """By key the record of every wanted run that is finished."""
+def read_runs(study: Study, exhibits: Collection[Exhibit], folder: Path) -> dict[str, Run]:
+    """Return the records of all wanted runs that are finished, by key."""
     frames, have = _frames(study, *SPLITS), finished(folder)
-    for config in wanted(study, recipes):
-        variant = have.get(run_key(config))
-        if variant is not None:
-            yield run_key(config), _read(config, variant, frames)
+    configs = {run_key(config): config for config in wanted(study, exhibits)}
+    return {key: _read(config, have[key], frames) for key, config in configs.items() if key in have}
 
 
 def _read(config: RunConfig, variant: VariantFolder, frames: dict[str, pd.DataFrame]) -> Run:
     metrics = json.loads(variant.metrics.read_text(encoding="utf-8"))
     return Run(
-        settings=told_settings(config),
+        settings=run_settings(config),
         seed=config.seed,
         trained=metrics["trainable_parameters"],
         epochs=metrics["epochs"],
@@ -178,7 +171,7 @@ def _read(config: RunConfig, variant: VariantFolder, frames: dict[str, pd.DataFr
 
 
 def _correct(variant: VariantFolder, frames: dict[str, pd.DataFrame], scoring: str | None = None) -> dict[str, str]:
-    """Of each split that a variant was asked in this way; None is its run's own."""
+    """The correct answers to each split by this scoring, or by the run's own."""
     found = {}
     for split, questions in frames.items():
         file = variant.answers(split, scoring).predictions
@@ -188,26 +181,21 @@ def _correct(variant: VariantFolder, frames: dict[str, pd.DataFrame], scoring: s
 
 
 def _controls(variant: VariantFolder, questions: pd.DataFrame) -> dict[str, str]:
-    """Of each condition of the image in which `mmadapter-eval --controls` asked the model."""
+    """The correct answers under each condition of the image that `mmadapter-eval --controls` recorded."""
     answers = variant.answers("test")
     records = stored_controls(answers.controls, pd.read_parquet(answers.predictions))
     if records is None:
         return {}
-    asked = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}
+    given = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}
     return {
-        name: _bits((given.reindex(questions.index) == questions["answer"]).fillna(False))
-        for name, given in asked.items()
-        if len(given)
+        name: _bits((predictions.reindex(questions.index) == questions["answer"]).fillna(False))
+        for name, predictions in given.items()
+        if len(predictions)
     }
 
 
-def told_settings(config: RunConfig) -> dict[str, Any]:
-    """Every setting that says what a run is."""
-    return {name: value for name, value in asdict(config).items() if name not in PLACES}
-
-
 def _seconds(log: Path) -> float:
-    """Of training, over all resumptions: the clock of a resumed one starts again."""
+    """Seconds of training over all resumptions, each of which restarts the clock."""
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     clock = [entry["seconds"] for entry in entries if "epoch" in entry]
     return round(sum(now for now, then in zip(clock, [*clock[1:], 0.0], strict=True) if then < now), 1)

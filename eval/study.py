@@ -1,8 +1,8 @@
-"""What a reproduction of the paper is made of: a scale, and for each table and figure the runs that it compares.
+"""The parts of a reproduction: a study, which is a scale, and the exhibits, which are the paper's tables and figures.
 
-A study says at which scale everything runs: a preset, its data, seeds, and the values each sweep goes through. A
-recipe (`eval/recipes/`, one file a table or figure) says which runs of a study it compares and what the paper claims
-of them. Runs are told apart by their settings alone, so recipes share them.
+A study fixes the preset, the data, the seeds and the values of each sweep. An exhibit (`eval/recipes/`, one file each)
+names the runs of a study that it compares and the paper's claims about them. Runs are identified by their settings
+alone, so exhibits share them.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from mmadapter.config.settings import RunConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A scale at which every recipe can run."""
+    """A scale at which every exhibit can run."""
 
     base: RunConfig
-    """Settings of every run that its arm does not change: the schedule of the sweeps."""
+    """Settings that all runs share unless an arm changes them: the schedule of the sweeps."""
     full: Mapping[str, Any]
-    """Settings over the base of the main result (Table 2)."""
+    """Changes to the base for the main result (Table 2)."""
     seeds: tuple[int, ...]
     layers: tuple[int, ...]
-    """L, ascending, the base's among them."""
+    """L, ascending, including the base's."""
     lengths: tuple[int, ...]
-    """K, ascending, the base's among them."""
+    """K, ascending, including the base's."""
     scales: tuple[int, ...]
-    """M, ascending; the last one is the base's."""
+    """M, ascending; the last is the base's."""
     components: int
-    """Of the image features, against the features themselves."""
+    """Principal components of the image features, compared with the features themselves."""
     prompt_std: float
-    """Of the initial prompts, against the base's: the paper's N(0, 1) where the base is another."""
+    """Deviation of the initial prompts, compared with the base's; the paper's 1 if the base has another."""
     epochs: tuple[int, ...]
-    """Ascending, the base's among them."""
+    """Ascending, including the base's."""
     column: str
-    """Of the result table in which sweeps are compared: Avg, or IMG where training data are mostly such questions."""
+    """Column in which the sweeps are compared: Avg, or IMG where most training questions have an image."""
     about: str
-    """What somebody must know who reads its numbers: data, models, schedule."""
+    """Data, models and schedule, for the reader of its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +49,38 @@ class Arm:
     label: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     published: str | None = None
-    """Name of the published row (eval/published.csv) of the paper's own arm."""
+    """Name of the paper's row for this arm (eval/published.csv)."""
 
     def config(self, study: Study, seed: int) -> RunConfig:
-        """The complete settings of one run."""
+        """Return the complete settings of one run."""
         return replace(study.base, **{"variant": "multimodal", **self.settings}, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What the paper says of two arms, as something a number can contradict: one's gain over the other is > `least`."""
+    """A claim about two arms that a number can contradict: one gains more than `least` over the other."""
 
     text: str
-    """A sentence, with the paper's own numbers where it has some."""
+    """The claim, a sentence without its full stop."""
     better: int
     """Index of the arm that should be better."""
     worse: int
     least: float = 0.0
-    """Points of accuracy; a negative one asks only that nothing is lost."""
+    """Points of accuracy; a negative number allows so much loss."""
     column: str | None = None
-    """Of the result table; None is the study's."""
+    """Column of the result table; None is the study's."""
+    paper: tuple[str, str] | None = None
+    """The paper's rows (eval/published.csv) for the better and the worse arm; None if it measured neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """One table or figure of the paper, or one of its claims."""
+    """A table or figure of the paper, or one of our own."""
 
     name: str
     title: str
-    asks: str
-    """What is asked, and how the miniature differs from the paper, for the page."""
+    about: str
+    """The question, and how it differs from the paper's, for the page."""
     arms: Callable[[Study], list[Arm]]
     claims: tuple[Claim, ...] = ()
     figure: Literal["arms", "curves", "classes", "columns"] = "arms"
@@ -97,8 +99,8 @@ STUDIES = {
         prompt_std=1.0,
         epochs=(9, 18, 36),
         column="Avg",
-        about="Generated data: the embedded demo, 3,000 training problems and 1,000 test questions, on the embedded "
-        "tiny LLaMA (4 layers) and tiny CLIP. Table 2 has the preset's 18 epochs, the sweeps half of them.",
+        about="Generated data, the embedded demo, on the embedded tiny LLaMA and tiny CLIP. Table 2 trains for the "
+        "preset's epochs, the sweeps for half of them.",
     ),
     "small": Study(
         base=replace(PRESETS["small"], dataset="scienceqa", train_limit=2000, epochs=3),
@@ -111,10 +113,10 @@ STUDIES = {
         prompt_std=1.0,
         epochs=(3, 6, 12),
         column="IMG",
-        about="A development subset of ScienceQA, with all 4,241 test questions and 6,249 of 12,726 training problems, "
-        "on SmolLM2-135M-Instruct (30 layers) and EfficientNet-Lite0. Table 2 has all training problems at hand and "
-        "the preset's epochs, the sweeps 2,000 of them and three epochs. Train losses have the tenfold choice loss in "
-        "them, val losses are of the answers' tokens alone.",
+        about="A development subset of ScienceQA, with all test questions and about half of the training problems, on "
+        "SmolLM2-135M-Instruct and EfficientNet-Lite0. Table 2 trains on all of these problems for the preset's "
+        "epochs, the sweeps on a third of them for fewer. Train losses include the tenfold choice loss; val losses "
+        "cover the answers' tokens alone.",
     ),
     "paper": Study(
         base=PRESETS["paper"],

@@ -1,4 +1,4 @@
-"""CLIP's contrastive training, as both scripts that train image towers do it."""
+"""CLIP's contrastive training, for both scripts that train image towers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch.nn.functional import log_softmax
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 CONTEXT = 40
-"""Tokens of a caption, at most."""
+"""Most tokens of a caption."""
 WARM_UP = 50
 """Steps from 0 to the peak of the learning rate."""
 
 Batch = tuple[Float[Tensor, "B 3 S S"], Int[Tensor, "B 40"], list[str]]
-"""Pictures, the tokens of their captions, and these."""
+"""Pictures, the tokens of their captions, and the captions."""
 
 
 def clip_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tiny LLaMA's tokenizer, closing each caption with an end token, which the text tower reads."""
+    """Return the tiny LLaMA's tokenizer with an end token after each caption, which the text tower reads."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -35,16 +35,16 @@ def clip_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def caption_tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Int[Tensor, "B 40"]:
-    """Cut or padded to `CONTEXT`."""
+    """Tokenise captions, cut or padded to `CONTEXT`."""
     return tokenizer(captions, max_length=CONTEXT, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def text_tower(tokenizer: PreTrainedTokenizerFast) -> dict:
-    """open_clip's configuration of a small one: 0.2 million weights."""
+    """Return open_clip's configuration of a small text tower: 0.2 million weights."""
     return {
         "context_length": CONTEXT,
         "vocab_size": len(tokenizer),
-        "hf_tokenizer_name": "tiny-clip",  # the folder's own: open_clip replaces the name by the folder
+        "hf_tokenizer_name": "tiny-clip",  # open_clip replaces the name by the folder
         "width": 64,
         "heads": 4,
         "layers": 2,
@@ -57,7 +57,7 @@ def text_tower(tokenizer: PreTrainedTokenizerFast) -> dict:
 def contrastive_loss(
     image: Float[Tensor, "B C"], text: Float[Tensor, "B C"], scale: Tensor, captions: list[str]
 ) -> Tensor:
-    """CLIP's symmetric loss, with equal captions sharing the target."""
+    """Return CLIP's symmetric loss, with equal captions sharing the target."""
     logits = scale * image @ text.T
     same = torch.tensor([[float(a == b) for a in captions] for b in captions])
     targets = same / same.sum(dim=1, keepdim=True)
@@ -68,15 +68,15 @@ def contrastive_loss(
 def trained(
     model: CLIP, stream: Iterator[Batch], steps: int, peak: float, tower_share: float = 1.0
 ) -> Iterator[tuple[int, float]]:
-    """Trains `model` step by step. Yields each step, from 1, and its loss.
+    """Train `model` and yield each step, from 1, with its loss.
 
     Args:
-        peak: learning rate after the warm-up, which a cosine takes to 0.
-        tower_share: the image tower's learning rate, as a share of that of the rest.
+        peak: learning rate after the warm-up, from which a cosine falls to 0.
+        tower_share: the image tower's learning rate as a share of the rest's.
     """
     groups = []
-    for share, own in ((tower_share, True), (1.0, False)):
-        weights = [p for name, p in model.named_parameters() if name.startswith("visual.") == own]
+    for share, visual in ((tower_share, True), (1.0, False)):
+        weights = [p for name, p in model.named_parameters() if name.startswith("visual.") == visual]
         for decay, matrices in ((0.05, True), (0.0, False)):
             params = [p for p in weights if (p.ndim >= 2) == matrices]
             groups.append({"params": params, "weight_decay": decay, "share": share})

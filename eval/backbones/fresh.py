@@ -1,4 +1,4 @@
-"""Fresh demo problems for training backbones: without end, and none of those that are measured on."""
+"""An endless stream of fresh demo problems for training backbones, without those of the test splits."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -11,7 +11,7 @@ HELD_OUT_SEEDS = range(5)
 
 
 def fresh_problems(rng: Random, families: Sequence[Family] = FAMILIES) -> Iterator[DemoProblem]:
-    """Problems without end, in the families' shares, none of which stands in a held-out val or test split."""
+    """Yield problems without end, in the families' shares, none from a held-out val or test split."""
     shares = [family.share for family in families]
     while True:
         problem = sample_problem(rng, rng.choices(families, shares)[0])

@@ -2,19 +2,17 @@
 
     python eval/backbones/train_tiny_clip.py --tokenizer assets/tiny-llama --output assets/tiny-clip
 
-2,105,018 weights in the image tower. On one of two busy cores, one thread, it takes 22 minutes. A linear probe of
-the tower's features (all four scales), fitted to the pictures of the demo's train split, tells the right answer's
-text on those of its test split, in percent: magnets, punnett square, food chain, rainfall, leaf shape and
-provinces 100, thermometer and moon phase 98, solutions and venn diagram 97, farthest north 88 (the hard family).
-The weights are those of the last step, but the recipe was settled with such probes in view.
+The image tower has 2,105,018 weights. One thread on one of two busy cores takes 22 minutes. A linear probe of its
+features (all four scales), fitted on the demo's train split, finds the correct answer's text on its test split, in
+percent: magnets, punnett square, food chain, rainfall, leaf shape and provinces 100, thermometer and moon phase 98,
+solutions and venn diagram 97, farthest north 88 (the hard family). The weights are those of the last step, but the
+recipe was chosen with such probes. The embedded weights come from an earlier form of this script; this one gives the
+same losses to the last digit in the first twenty steps.
 
-These are the embedded weights. They were trained by an earlier form of this script; this one gives, to the last
-digit, the same losses in the first twenty steps.
-
-The image tower is open_clip's ResNet with one block a stage, at 64 pixels a side. Every family has a pool of
-700 pictures, drawn once, none from the demo's val and test splits (seeds 0 to 4). A batch holds a few
-families, each many times: to tell a picture's caption from those of its own family, the tower has to see what
-the question will be about. Equal captions in a batch are each other's positives.
+The image tower is open_clip's ResNet with one block a stage, at 64 pixels a side. Every family has a pool of 700
+pictures, none from the demo's val and test splits (seeds 0 to 4). A batch holds a few families, each many times: to
+match a picture with its caption, the tower has to see what the question will be about. Equal captions in a batch are
+each other's positives.
 """
 
 from __future__ import annotations
@@ -85,13 +83,13 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> dict:
 
 
 def pixels(picture: Image.Image) -> UInt8[Tensor, "3 64 64"]:
-    """A picture, square as all of the demo's are, as `PREPROCESSING` has it before normalisation."""
+    """Resize a picture (the demo's are square) as `PREPROCESSING` does before normalisation."""
     small = to_tensor(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) * 2 - 1
     return ((small + 1) * 127.5).round().to(torch.uint8)
 
 
 def picture_pool(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) -> Pool:
-    """Fresh pictures of a family."""
+    """Draw fresh pictures of a family."""
     stream = fresh_problems(Random(seed), [family])
     problems = [next(stream) for _ in range(POOL)]
     captions = [problem.caption for problem in problems]
@@ -100,7 +98,7 @@ def picture_pool(family: Family, tokenizer: PreTrainedTokenizerFast, seed: int) 
 
 
 def batches(pools: dict[str, Pool]) -> Iterator[Batch]:
-    """Pictures, shifted by up to a pixel, and captions without end: `GROUP` of each of `GROUPS` families."""
+    """Yield pictures, shifted by up to a pixel, and captions without end: `GROUP` of each of `GROUPS` families."""
     rng, order = Random(BATCH_SEED), torch.Generator().manual_seed(PICTURE_SEED)
     while True:
         images, tokens, captions = [], [], []
@@ -125,7 +123,7 @@ def save(model: CLIP, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 
 def probe_accuracy(folder: Path) -> dict[str, float]:
-    """How often a linear probe reads the right answer's text off the features, by family: train to test."""
+    """Return a linear probe's accuracy by family, from the features to the answer's text, train to test."""
     tower, splits = load_tower(str(folder)), demo_problems()
 
     def features(problems: list[DemoProblem]) -> Tensor:
@@ -159,7 +157,7 @@ def probe_accuracy(folder: Path) -> dict[str, float]:
 
 
 def train(model: CLIP, tokenizer: PreTrainedTokenizerFast, pools: dict[str, Pool], folder: Path) -> None:
-    """Train a model and save it; losses and probes on the way go to stderr."""
+    """Train a model and save it; report losses and probes on stderr."""
     start = time.monotonic()
     for step, loss in trained(model, batches(pools), STEPS, PEAK):
         if step % 50 == 0:

@@ -57,16 +57,16 @@ class Stage:
     peak: float
     """Learning rate after the warm-up; a cosine takes it to 0."""
     seed: int
-    """Of the problems."""
+    """Seed of the problems."""
     save_every: int
     """Steps; each save rounds the weights to float16, and training goes on from there."""
     hard: frozenset[str] = frozenset()
-    """Families that a share of the problems is drawn from alone."""
+    """Families from which a share of the problems is drawn."""
     hard_share: float = 0.0
     late: float = 0.2
     """Share of the image problems whose caption stands behind the options."""
     marks: float = 0.0
-    """Weight of the marks' loss (`asked_marks`) beside 1 for the answers'."""
+    """Weight of the marks' loss (`asked_marks`); the answers' is 1."""
 
 
 LEARNT_LAST = frozenset(
@@ -109,7 +109,7 @@ PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 HIDDEN, HEAD, LAYERS = 128, 32, 4
 
 Place = Literal["context", "late", "none"]
-"""Where the caption stands: in the context, behind the options, nowhere."""
+"""Place of the caption: in the context, behind the options, or none."""
 
 
 class Example(NamedTuple):
@@ -120,11 +120,11 @@ class Example(NamedTuple):
     prompt: int
     """Tokens of the prompt."""
     marks: list[int]
-    """Of each prompt token, by `asked_marks`."""
+    """The prompt's marks, by `asked_marks`."""
 
 
 def prompt(problem: DemoProblem, place: Place, answer: AnswerKind = "text") -> str:
-    """A problem's prompt, its caption at a place."""
+    """Return a problem's prompt with its caption at a place."""
     hint = problem.hint
     if place == "context" and problem.caption:
         hint = f"{problem.caption} {hint}".strip()
@@ -135,7 +135,7 @@ def prompt(problem: DemoProblem, place: Place, answer: AnswerKind = "text") -> s
 
 
 def train_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of prompts: any text passes, and the demo's words are one token each.
+    """Train a byte-level BPE tokenizer on prompts: it takes any text, and each of the demo's words is one token.
 
     Its texts name options by letters, so that these prompts are short too.
     """
@@ -165,7 +165,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A LLaMA of 943,232 random weights."""
+    """Return a LLaMA of 943,232 random weights."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
@@ -185,7 +185,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def stage_problems(rng: Random, stage: Stage) -> Iterator[DemoProblem]:
-    """Fresh problems without end, a share of them from the stage's hard families alone."""
+    """Yield fresh problems without end, a share of them from the stage's hard families alone."""
     every = fresh_problems(rng)
     hard = fresh_problems(rng, [family for family in FAMILIES if family.name in stage.hard])
     while True:
@@ -193,8 +193,8 @@ def stage_problems(rng: Random, stage: Stage) -> Iterator[DemoProblem]:
 
 
 def asked_marks(tokenizer: PreTrainedTokenizerFast, problem: DemoProblem, text: str) -> list[int]:
-    """Of each token of a look-up's prompt: 1 behind the name that is asked for in its sentence of the hint, 0 behind
-    another name, -1 elsewhere."""
+    """Return a mark for each token of a look-up's prompt: in the hint's sentences 1 after the name in question, 0 after
+    another name; -1 elsewhere."""
     encoded = tokenizer(text, return_offsets_mapping=True)
     marks = [-1] * len(encoded.input_ids)
     if problem.family.name not in LOOK_UPS:
@@ -211,12 +211,12 @@ def asked_marks(tokenizer: PreTrainedTokenizerFast, problem: DemoProblem, text: 
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerFast, choice: str) -> list[int]:
-    """An option as an answer, end token included."""
+    """Return an option as an answer, with its end token."""
     return [*tokenizer(text_answer(choice), add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, rng: Random, stage: Stage) -> Iterator[list[Example]]:
-    """Batches of fresh problems without end, of similar lengths, captions in random places."""
+    """Yield batches of fresh problems of similar lengths without end, with captions in random places."""
     problems = stage_problems(rng, stage)
 
     def example() -> Example:
@@ -235,9 +235,9 @@ def batches(tokenizer: PreTrainedTokenizerFast, rng: Random, stage: Stage) -> It
 
 
 def losses(model: LlamaForCausalLM, marker: torch.nn.Linear, batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy, in nats a token, of the answers, of the prompts and of the marks (0 where there are none).
+    """Return the mean cross-entropy of answers, prompts and marks (0 without marks), in nats a token.
 
-    That of the prompts is measured on random tokens: a quarter of them saves most of the vocabulary's cost.
+    The prompts' is measured on a random quarter of their tokens, which saves most of the vocabulary's cost.
     """
     pad = model.config.pad_token_id
     length = max(len(example.tokens) for example in batch)
@@ -263,7 +263,7 @@ def train(
     validation: Sequence[DemoProblem],
     folder: Path,
 ) -> None:
-    """Train a model and save it; accuracies on the way go to stderr."""
+    """Train a model and save it; report accuracies on stderr."""
     marker = torch.nn.Linear(HIDDEN, 1)
     weights = [*model.parameters(), *marker.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=stage.peak, betas=(0.9, 0.98), weight_decay=0.05)
@@ -293,7 +293,7 @@ def train(
 def accuracy(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: Sequence[DemoProblem], place: Place
 ) -> dict[str, float]:
-    """Share of problems, by family, whose right option is the likeliest, its end token included."""
+    """Return by family the share of problems whose correct option is the likeliest, with its end token."""
     right = defaultdict(list)
     for problem in problems:
         asked = tokenizer(prompt(problem, place)).input_ids
@@ -308,7 +308,7 @@ def accuracy(
 
 
 def summary(by_family: dict[str, float]) -> str:
-    """Accuracy by context, each the mean of its families, and the families below 95 %."""
+    """Describe accuracy by context, the mean over families, and the families below 95 %."""
     contexts = defaultdict(list)
     for family in FAMILIES:
         contexts[family.context].append(by_family[family.name])

@@ -3,9 +3,9 @@
     python eval/backbones/tune_tower.py --data-dir DIR --output FOLDER
     mmadapter-train --clip FOLDER ...
 
-The tower starts from its weights, and its batch norms keep their statistics; a small text tower starts from nothing and
-is thrown away at the end. ScienceQA's captions were written by a model that had seen few diagrams ("A large white kite
-is in the air."): whether training on them is worth anything is for val to say.
+The tower starts from its weights, and its batch norms keep their statistics. A small text tower starts from scratch and
+is dropped at the end. ScienceQA's captions come from a model that had seen few diagrams ("A large white kite is in the
+air."), so val decides whether this training helps.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PEAK, TOWER_SHARE = 1e-3, 0.1
 
 
 def captioned_problems(data_dir: list[Path]) -> list[Problem]:
-    """Those of the train split with a picture and a caption of it."""
+    """Return the training problems with a picture and a caption."""
     return [p for p in load_dataset("scienceqa", data_dir)["train"] if p.image is not None and p.caption]
 
 
 def batches(problems: list[Problem], tower: ImageTower, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
-    """Epoch after epoch, each in another order."""
+    """Yield batches epoch after epoch, each in another order."""
     order = torch.Generator().manual_seed(0)
     while True:
         for rows in torch.randperm(len(problems), generator=order).split(BATCH):
@@ -54,18 +54,18 @@ def batches(problems: list[Problem], tower: ImageTower, tokenizer: PreTrainedTok
 
 
 def started(folder: Path, tokenizer: PreTrainedTokenizerFast) -> CLIP:
-    """The image tower of an open_clip folder, with its weights, and a new text tower."""
+    """Return the image tower of an open_clip folder, with its weights, and a new text tower."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     torch.manual_seed(0)
     model = CLIP(**config | {"text_cfg": text_tower(tokenizer)})
     own = {name: tensor for name, tensor in load_file(folder / WEIGHTS).items() if name.startswith("visual.")}
     model.visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in own.items()})
-    model.visual.eval()  # batch norms keep what they know of a million pictures
+    model.visual.eval()  # batch norms keep their statistics
     return model
 
 
 def save(model: CLIP, start: Path, folder: Path) -> None:
-    """Write `start` with the image tower of `model`: the same form, and the weights as precise."""
+    """Write `start` with the image tower of `model`, in the same form and precision."""
     tensors, now = load_file(start / WEIGHTS), model.state_dict()
     for name, tensor in tensors.items():
         if name.startswith("visual."):

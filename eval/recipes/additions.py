@@ -1,4 +1,8 @@
-"""What is ours and not the paper's, one after the other: whitened components, and the loss on the choice."""
+"""Our two additions to the paper, one after the other: whitened components and the loss on the choice.
+
+python -m eval.paper --only additions                                # 9 runs, 25 min: +0.80 (−0.14 to +1.74)
+python -m eval.paper --only additions --preset small --data-dir DIR  # 7 runs, 39 min: +14.43 (+10.79 to +18.06)
+"""
 
 from eval.study import Arm, Claim, Exhibit, Study
 
@@ -13,12 +17,12 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Exhibit(
+EXHIBIT = Exhibit(
     name="additions",
     title="Two additions to the paper",
-    asks="The projection reads the features of all scales, or their first principal components over the training "
-    "images, all of about equal variance. And the loss is that of the answer's tokens, or has beside it the "
-    "cross-entropy of the right option among all by their likelihoods. Neither is in the paper.",
+    about="The paper's projection reads the features of all scales; ours may read their first principal components "
+    "over the training images, scaled to about equal variance. The paper's loss covers the answer's tokens; ours may "
+    "add the cross-entropy of the right option among all options by their likelihoods.",
     arms=arms,
-    claims=(Claim(text="Both together beat the paper's form (not in the paper).", better=2, worse=0),),
+    claims=(Claim(text="Both additions together beat the paper's form", better=2, worse=0),),
 )

@@ -1,4 +1,8 @@
-"""Zero-init against rand-init attention once more, with initial prompts of another size: does that decide?"""
+"""Zero-init against rand-init attention, with initial prompts of another size.
+
+python -m eval.paper --only initial_prompts                                # 12 runs, 59 min: +0.67 (−0.20 to +1.53)
+python -m eval.paper --only initial_prompts --preset small --data-dir DIR  # 10 runs, 62 min: +22.73 (+15.54 to +29.92)
+"""
 
 from eval.recipes.attention import KINDS
 from eval.study import Arm, Claim, Exhibit, Study
@@ -12,16 +16,14 @@ def arms(study: Study) -> list[Arm]:
     ]
 
 
-RECIPE = Exhibit(
+EXHIBIT = Exhibit(
     name="initial_prompts",
-    title="What the prompts begin as",
-    asks="The paper's prompts begin as N(0, 1), those of the small presets are smaller. Both attentions with either; "
-    "numbers are standard deviations.",
+    title="Size of the initial prompts",
+    about="The paper's prompts start as N(0, 1), those of the small presets with a smaller deviation. The number in "
+    "each label is the standard deviation.",
     arms=arms,
     claims=(
-        Claim(text="With the other size, too, zero-init is better (not in the paper).", better=2, worse=3),
-        Claim(
-            text="Zero-init attention loses at most a point by it (not in the paper).", better=2, worse=0, least=-1.0
-        ),
+        Claim(text="Zero-init attention is better with the other deviation, too", better=2, worse=3),
+        Claim(text="Zero-init attention loses at most a point by the other deviation", better=2, worse=0, least=-1.0),
     ),
 )

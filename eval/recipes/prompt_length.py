@@ -1,4 +1,8 @@
-"""The prompt length K, which the paper sets to 10 without a table."""
+"""Prompt length K, which the paper sets to 10 and does not vary.
+
+python -m eval.paper --only prompt_length                                # 9 runs, 27 min: no claim
+python -m eval.paper --only prompt_length --preset small --data-dir DIR  # 5 runs, 33 min: no claim
+"""
 
 from eval.study import Arm, Exhibit, Study
 
@@ -7,9 +11,9 @@ def arms(study: Study) -> list[Arm]:
     return [Arm(label=f"K = {length}", settings={"adapter_len": length}) for length in study.lengths]
 
 
-RECIPE = Exhibit(
+EXHIBIT = Exhibit(
     name="prompt_length",
     title="Prompt length",
-    asks="K prompts a layer. The paper takes 10 and shows no other, so there is nothing to agree with.",
+    about="K prompts a layer. The paper uses 10 and reports no other length, so it makes no claim to check.",
     arms=arms,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ class Grid:
     breaks: frozenset[int] = frozenset()
     """Rows after which a line is drawn."""
     notes: tuple[str, ...] = ()
+    words: frozenset[str] = frozenset({"", "rule"})
+    """Headers of the columns that hold words, aligned left; numbers are aligned right."""
 
 
 def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
@@ -47,6 +49,12 @@ def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
     if form == "table":
         return _text(grid, terminal)
     return {"markdown": _markdown, "latex": _latex}[form](grid)
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], words: Iterable[int] = (0,)) -> str:
+    """A Markdown table of finished cells; the columns `words` are aligned left, the others right."""
+    rule = [":--" if column in words else "--:" for column in range(len(headers))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
 
 
 def p_digits(p: float) -> str:
@@ -62,10 +70,9 @@ def _text(grid: Grid, terminal: bool) -> str:
 
     drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     for header in grid.headers:
-        words = header in ("", "rule")
         drawn.add_column(
             Text(FOLDED.get(header) or printable(header)),
-            justify="left" if words else "right",
+            justify="left" if header in grid.words else "right",
             no_wrap=header in TABLE_COLUMNS,
             min_width=GAPS.get(header),
             overflow="fold",
@@ -98,20 +105,15 @@ def _markdown(grid: Grid) -> str:
         # ~ and brackets stay: they are in names and notes, and make nothing here
         return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
 
-    def piped(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |"
+    def cells(row: int, texts: Sequence[str]) -> list[str]:
+        finished = [escaped(text.strip()) for text in texts]
+        return [f"**{cell}**" if (row, column) in grid.best else cell for column, cell in enumerate(finished)]
 
-    lines = [
-        f"**{escaped(grid.title)}**",
-        "",
-        piped(escaped(header) for header in grid.headers),
-        piped(":--" if header in ("", "rule") else "--:" for header in grid.headers),
-    ]
-    for i, row in enumerate(grid.rows):
-        cells = (escaped(cell.strip()) for cell in row)
-        lines.append(piped(f"**{c}**" if (i, j) in grid.best else c for j, c in enumerate(cells)))
-    lines += ["", *(f"- {escaped(note)}" for note in grid.notes)]
-    return "\n".join(lines).rstrip() + "\n"
+    words = [column for column, header in enumerate(grid.headers) if header in grid.words]
+    rows = [cells(row, texts) for row, texts in enumerate(grid.rows)]
+    table = markdown_table([escaped(header) for header in grid.headers], rows, words)
+    notes = "\n".join(f"- {escaped(note)}" for note in grid.notes)
+    return f"**{escaped(grid.title)}**\n\n{table}\n\n{notes}".rstrip() + "\n"
 
 
 def _latex(grid: Grid) -> str:
@@ -132,7 +134,7 @@ def _latex(grid: Grid) -> str:
         return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped
 
     headers = (cell(header, -1, j) for j, header in enumerate(grid.headers))
-    align = "".join("l" if header in ("", "rule") else "r" for header in grid.headers)
+    align = "".join("l" if header in grid.words else "r" for header in grid.headers)
     lines = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(headers) + r" \\", r"\midrule"]
     for i, row in enumerate(grid.rows):
         lines.append(" & ".join(cell(text, i, j) for j, text in enumerate(row)) + r" \\")

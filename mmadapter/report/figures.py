@@ -1,4 +1,4 @@
-"""The report's figures, from frames of `evaluation` and what a run recorded."""
+"""The report's figures, drawn from the frames of `evaluation` and the records of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mmadapter.evaluation.calibration import reliability, risk_coverage
 from mmadapter.evaluation.grid import p_digits
 from mmadapter.report.svg import (
+    LETTER,
     WIDTH,
     Number,
     Plot,
@@ -21,7 +22,7 @@ from mmadapter.report.svg import (
     marker,
     nice_ticks,
     polyline,
-    short,
+    side_title,
     text,
 )
 from mmadapter.runs.records import Curve, HeadRecord
@@ -36,20 +37,21 @@ def bars(
     *,
     label: str,
     left: Number = 46,
+    width: Number = WIDTH,
 ) -> Markup:
-    """Accuracy in percent by group, a bar a system, with intervals.
+    """Draw accuracy in percent by group, with one bar and interval a system.
 
     Args:
-        series: by system `accuracy`, `low`, `high` by group; a group that is NaN has a dash.
-        colours: place of each system's colour.
+        series: for each system a frame `accuracy`, `low`, `high` by group; NaN is drawn as a dash.
+        colours: index of each system's colour.
         groups: from top to bottom.
-        label: what somebody who does not see it is told.
-        left: room for the names of the groups.
+        label: description for a reader who cannot see the drawing.
+        left: width left for the names of the groups.
     """
     bar, group = 9, row_height(len(series))
     right, top = 44, 4
     height = top + group * len(groups) + 34
-    plot = Plot([0, 25, 50, 75, 100], [0, 1], height=height, left=left, right=right)
+    plot = Plot([0, 25, 50, 75, 100], [0, 1], width=width, height=height, left=left, right=right)
     base = height - 34
     parts = [line(plot.x(t), top, plot.x(t), base, "grid") for t in plot.x_ticks]
     parts += [text(plot.x(t), base + 14, t, anchor="middle") for t in plot.x_ticks]
@@ -62,19 +64,19 @@ def bars(
             if pd.isna(value):
                 parts.append(text(left + 3, y + 8, "\N{EN DASH}"))
                 continue
-            told = f"{system}, {name}: {value:.2f} % (95 % interval {low:.2f} to {high:.2f})"
+            tooltip = f"{system}, {name}: {value:.2f} % (95 % interval {low:.2f} to {high:.2f})"
             kind = f"{colour(colours[system])} bar"
-            width = plot.x(value) - left
-            parts.append(element("rect", element("title", told), x=left, y=y, width=width, height=bar, class_=kind))
+            length = plot.x(value) - left
+            parts.append(element("rect", element("title", tooltip), x=left, y=y, width=length, height=bar, class_=kind))
             parts.append(line(plot.x(low), y + bar / 2, plot.x(high), y + bar / 2, "whisker"))
-            parts.append(text(WIDTH, y + 8, f"{value:.2f}", anchor="end", class_="value"))
+            parts.append(text(width, y + 8, f"{value:.2f}", anchor="end", class_="value"))
     parts.append(line(left, top, left, base, "axis"))
-    parts.append(text((left + WIDTH - right) / 2, height - 3, "accuracy, %", anchor="middle", class_="title"))
-    return drawing(WIDTH, height, label, *parts)
+    parts.append(text((left + width - right) / 2, height - 3, "accuracy, %", anchor="middle", class_="title"))
+    return drawing(width, height, label, *parts)
 
 
 def row_height(n_systems: int) -> int:
-    """Of a group of bars, and of a row beside it."""
+    """Return the height of a group of bars, and of a row beside it."""
     return 11 * max(n_systems, 1) + 9
 
 
@@ -86,65 +88,63 @@ def differences(
     *,
     group: Number,
     left: Number,
+    width: Number = WIDTH,
     counted: bool = False,
 ) -> Markup:
-    """Paired differences a minus b with intervals; a filled mark is significant after Holm's correction.
+    """Draw the paired differences a minus b with their intervals.
+
+    A filled mark is significant after Holm's correction; without p values, its interval excludes zero.
 
     Args:
-        compared: of `evaluation.intervals.compare`.
+        compared: from `evaluation.statistics.compare`; the columns `p` and `p_holm` may be missing.
         group: height of a row.
-        left: room for the names of the classes.
-        counted: say after each name over how many questions it is.
+        left: width left for the names of the classes.
+        counted: write the number of questions after each name.
     """
     right, top = 48, 4
     height = top + group * len(classes) + 34
     base = height - 34
     known = compared.loc[[name for name in classes if name in compared.index]]
     ticks = nice_ticks(min(0, known["low"].min()), max(0, known["high"].max()), about=4)
-    plot = Plot(ticks, [0, 1], height=height, left=left, right=right)
+    plot = Plot(ticks, [0, 1], width=width, height=height, left=left, right=right)
     parts = [line(plot.x(t), top, plot.x(t), base, "axis" if t == 0 else "grid") for t in ticks]
     parts += [text(plot.x(t), base + 14, signed(t, "g") if t else "0", anchor="middle") for t in ticks]
     for at, name in enumerate(classes):
         y = top + (at + 0.5) * group
-        count = f" ({known.loc[name, 'n']:.0f})" if counted else ""
+        count = f" ({known.loc[name, 'n']:,.0f})" if counted else ""
         parts.append(text(left - 7, y + 3.5, _fitting(name, count, left), anchor="end", class_="label"))
         if name not in known.index:
             parts.append(text(plot.x(0) + 4, y + 3.5, "\N{EN DASH}"))
             continue
         row = known.loc[name]
-        p = row["p"] if pd.isna(row["p_holm"]) else row["p_holm"]
-        low, high = (signed(row[bound]) for bound in ("low", "high"))
-        told = (
-            f"{name}: {signed(row['difference'])} points ({low} to {high}), p {p_digits(p)}, {row['n']:.0f} questions"
-        )
+        interval = f"{signed(row['difference'])} points ({signed(row['low'])} to {signed(row['high'])})"
+        if "p" in row:
+            p = row["p"] if pd.isna(row["p_holm"]) else row["p_holm"]
+            certain, interval = p < SIGNIFICANT, f"{interval}, p {p_digits(p)}"
+        else:
+            certain = row["low"] > 0 or row["high"] < 0
+        tooltip = f"{name}: {interval}, {row['n']:.0f} questions"
         parts.append(line(plot.x(row["low"]), y, plot.x(row["high"]), y, "whisker"))
-        parts.append(marker(0, plot.x(row["difference"]), y, 4, "solid" if p < SIGNIFICANT else "hollow", told))
-        parts.append(text(WIDTH, y + 3.5, signed(row["difference"]), anchor="end", class_="value"))
-    parts.append(
-        text((left + WIDTH - right) / 2, height - 3, f"{a} minus {b}, points", anchor="middle", class_="title")
-    )
-    return drawing(
-        WIDTH, height, f"Paired differences of {a} and {b}; the numbers are in the table of the pair.", *parts
-    )
+        parts.append(marker(0, plot.x(row["difference"]), y, 4, "solid" if certain else "hollow", tooltip))
+        parts.append(text(width, y + 3.5, signed(row["difference"]), anchor="end", class_="value"))
+    axis = text((left + width - right) / 2, height - 3, f"{a} minus {b}, points", anchor="middle", class_="title")
+    label = f"Paired differences of {a} and {b}; the numbers are in the table of the pair."
+    return drawing(width, height, label, *parts, axis)
 
 
 def signed(number: Number, form: str = ".2f") -> str:
-    """With its sign, a minus as long as a plus is wide."""
+    """Format a number with its sign; the minus is as wide as the plus."""
     return format(number, f"+{form}").replace("-", "\N{MINUS SIGN}")
 
 
-LETTER = 6.4
-"""Pixels a letter of a label is wide on average, in the widest of the page's fonts."""
-
-
 def _fitting(name: str, count: str, room: Number) -> str:
-    """As much of a name as has room before its count."""
+    """Shorten a name to the room before its count."""
     letters = int((room - 7) / LETTER) - len(count)
     return (name if len(name) <= letters else name[: letters - 1].rstrip("- ") + "\N{HORIZONTAL ELLIPSIS}") + count
 
 
 def loss_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Markup:
-    """Training (solid) and validation (dashed) loss by epoch."""
+    """Draw training (solid) and validation (dashed) loss by epoch."""
     shown = [c.epochs[key].dropna() for c in curves.values() for key in ("train_loss", "val_loss")]
     high = max((values.max() for values in shown if len(values)), default=1.0)
     plot = Plot(_epoch_ticks(curves), nice_ticks(0, high))
@@ -155,15 +155,15 @@ def loss_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Mark
         parts.append(polyline(_mapped(plot, steps["epoch"], steps["loss"]), f"{kind} faint"))
         for key, style in (("train_loss", "curve"), ("val_loss", "curve dashed")):
             known = curve.epochs.dropna(subset=[key])
-            parts += _curve(plot, known["epoch"], known[key], kind, style, colours[name], f"{name}, {_TOLD[key]}")
+            parts += _curve(plot, known["epoch"], known[key], kind, style, colours[name], f"{name}, {_NAMES[key]}")
     return drawing(plot.width, plot.height, "Training and validation loss by epoch, a colour a system.", *parts)
 
 
-_TOLD = {"train_loss": "training loss", "val_loss": "validation loss"}
+_NAMES = {"train_loss": "training loss", "val_loss": "validation loss"}
 
 
 def accuracy_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Markup:
-    """Validation accuracy by epoch."""
+    """Draw validation accuracy by epoch."""
     known = {name: curve.epochs.dropna(subset=["val_accuracy"]) for name, curve in curves.items()}
     values = pd.concat([epochs["val_accuracy"] for epochs in known.values()])
     ticks = nice_ticks(values.min(), min(values.max(), 100)) if len(values) else [0, 100]
@@ -185,17 +185,17 @@ def _mapped(plot: Plot, x: pd.Series, y: pd.Series) -> list[tuple[Number, Number
     return [(plot.x(a), plot.y(b)) for a, b in zip(x, y, strict=True)]
 
 
-def _curve(plot: Plot, x: pd.Series, y: pd.Series, kind: str, style: str, index: int, told: str) -> list[Markup]:
+def _curve(plot: Plot, x: pd.Series, y: pd.Series, kind: str, style: str, index: int, name: str) -> list[Markup]:
     points = _mapped(plot, x, y)
     marks = [
-        marker(index, *point, 2.6, kind, f"{told}, epoch {a:g}: {b:.3f}")
+        marker(index, *point, 2.6, kind, f"{name}, epoch {a:g}: {b:.3f}")
         for point, a, b in zip(points, x, y, strict=True)
     ]
     return [polyline(points, f"{kind} {style}"), *marks]
 
 
 def reliability_diagram(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int]) -> Markup:
-    """Accuracy against confidence in ten bins; a mark's area is its share of the questions."""
+    """Draw accuracy against confidence in ten bins; a mark's area is its share of the questions."""
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
     plot = Plot(ticks, ticks, height=300)
     parts = [plot.axes("confidence", "accuracy"), line(plot.x(0), plot.y(0), plot.x(1), plot.y(1), "diagonal")]
@@ -205,19 +205,19 @@ def reliability_diagram(frames: Mapping[str, pd.DataFrame], colours: Mapping[str
         kind, total = colour(colours[name]), bins["n"].sum()
         parts.append(polyline(_mapped(plot, bins["confidence"], bins["accuracy"]), f"{kind} curve"))
         for row in bins.itertuples():
-            told = (
+            tooltip = (
                 f"{name}, confidence {row.low:.1f} to {row.high:.1f}: {row.n} questions, "
                 f"mean confidence {row.confidence:.3f}, accuracy {row.accuracy:.3f}"
             )
             size = 2.5 + 9 * math.sqrt(row.n / total)
             parts.append(
-                marker(colours[name], plot.x(row.confidence), plot.y(row.accuracy), size, f"{kind} mark", told)
+                marker(colours[name], plot.x(row.confidence), plot.y(row.accuracy), size, f"{kind} mark", tooltip)
             )
     return drawing(plot.width, plot.height, "Reliability diagram: accuracy against confidence in ten bins.", *parts)
 
 
 def risk_coverage_curves(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int], points: int = 150) -> Markup:
-    """The error rate if only the most confident questions were answered."""
+    """Draw the error rate if only the most confident questions were answered."""
     curves = {name: risk_coverage(frame) for name, frame in frames.items()}
     ticks = nice_ticks(0, max(curve["risk"][curve["coverage"] > 0.02].max() for curve in curves.values()))
     plot = Plot([0, 0.2, 0.4, 0.6, 0.8, 1], ticks, height=300)
@@ -230,8 +230,8 @@ def risk_coverage_curves(frames: Mapping[str, pd.DataFrame], colours: Mapping[st
         mapped = _mapped(plot, thinned["coverage"], thinned["risk"])
         parts.append(polyline(mapped, f"{colour(colours[name])} curve"))
         if mapped:
-            told = f"{name}: risk {curve['risk'].iloc[-1]:.3f} where every question is answered"
-            parts.append(marker(colours[name], *mapped[-1], 3.2, colour(colours[name]), told))
+            tooltip = f"{name}: risk {curve['risk'].iloc[-1]:.3f} where every question is answered"
+            parts.append(marker(colours[name], *mapped[-1], 3.2, colour(colours[name]), tooltip))
     return drawing(plot.width, plot.height, "Risk-coverage curves, a colour a system.", *parts)
 
 
@@ -241,17 +241,17 @@ HEAT = {
     "image": "image\N{RIGHT SINGLE QUOTATION MARK}s share of the output",
     "effective": "prompts attended to, of {k}",
 }
-"""The maps and what they show."""
+"""Title of each map."""
 
 
 def heat_map(record: HeadRecord, measure: str, index: int, largest: Number) -> Markup:
-    """One number a head: layers from the lowest adapted one upwards, heads from left to right.
+    """Draw one number a head: layers upwards from the lowest adapted one, heads from left to right.
 
-    A cell is as strong as its number is large; a negative gate is grey.
+    The strength of a cell is its number; a negative gate is grey.
 
     Args:
-        index: of the system's colour.
-        largest: what the strongest cell stands for, in every system's map of this measure.
+        index: the system's colour.
+        largest: number of the strongest cell, the same in every system's map of this measure.
     """
     heads = record.heads
     values = heads[measure]
@@ -269,19 +269,18 @@ def heat_map(record: HeadRecord, measure: str, index: int, largest: Number) -> M
     place = {layer: row for row, layer in enumerate(layers)}
     for layer, head, value in zip(heads["layer"], heads["head"], values, strict=True):
         strength = (abs(value) - low) / (largest - low) if largest > low else 0.0
-        told = element("title", f"layer {layer}, head {head}: {value:.4g}")
+        tooltip = element("title", f"layer {layer}, head {head}: {value:.4g}")
         kind = colour(index) if value >= 0 else "negative"
         parts.append(
             element(
-                "rect", told, x=left + head * across, y=top + place[layer] * down, width=across - 0.8,
+                "rect", tooltip, x=left + head * across, y=top + place[layer] * down, width=across - 0.8,
                 height=down - 0.8, class_=f"{kind} cell", fill_opacity=0.04 + 0.96 * max(strength, 0),
             )
         )  # fmt: skip
     end = top + down * len(layers)
     parts.append(text(left, end + 14, "head 0"))
     parts.append(text(left + across * width, end + 14, width - 1, anchor="end"))
-    parts.append(element("text", "layer", transform=f"translate(10 {short((top + end) / 2)}) rotate(-90)",
-                         text_anchor="middle", class_="title"))  # fmt: skip
+    parts.append(side_title(10, (top + end) / 2, "layer"))
     ends = f"from {values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}".replace("-", "\N{MINUS SIGN}")
     parts.append(text(left, end + 30, ends, class_="value"))
     return drawing(WIDTH, end + 36, f"Heat map over layers and heads: {title}, {ends}.", *parts)

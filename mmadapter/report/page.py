@@ -29,7 +29,7 @@ from mmadapter.evaluation.statistics import compare
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.report import figures
 from mmadapter.report.questions import questions_json
-from mmadapter.report.svg import colour, element, marker
+from mmadapter.report.svg import STYLE, colour, element, marker
 from mmadapter.report.thumbnails import thumbnails
 from mmadapter.runs.collect import Scored
 from mmadapter.runs.records import HeadRecord, RunRecord, run_record
@@ -66,7 +66,7 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
     pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
     outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
-    style, script = (_resource(name) for name in ("style.css", "script.js"))
+    style, script = STYLE + _resource("style.css"), _resource("script.js")
     text = _template().render(
         title=scored.title,
         version=version("mmadapter"),

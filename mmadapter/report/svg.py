@@ -1,8 +1,8 @@
-"""Drawing: SVG elements as escaped text, and a plot's frame with axes.
+"""SVG elements as escaped text, and a plot's frame with axes.
 
-No colour is written into a drawing: marks have classes (`s0`, `s1`, ... for the systems) and the page's style
-colours them, in light and dark alike. Lengths are CSS pixels at full size; a drawing is at most `WIDTH` wide, so
-that a phone shows it with readable text.
+A drawing names no colour: its marks have classes (`s0`, `s1`, ... for the systems), and `figures.css` colours them,
+light or dark. Lengths are CSS pixels; a drawing of the report is at most `WIDTH` wide, so that a phone shows readable
+text.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup, escape
 
 Number = int | float
 WIDTH = 350
 COLOURS = 6
-"""How many systems have a colour of their own; a seventh shares that of the first."""
+"""Number of colours; a seventh system has that of the first."""
+LETTER = 6.4
+"""Mean width of a label's letter, in the widest of the fonts."""
+STYLE = (Path(__file__).parent / "figures.css").read_text(encoding="utf-8")
+"""The rules for every class that a drawing uses."""
 
 
 def element(name: str, *children: object, **attributes: object) -> Markup:
-    """An element; `font_size=9` becomes `font-size="9"`, `class_` is class, numbers get two decimals at most."""
+    """Write an element: `font_size=9` becomes `font-size="9"`, `class_` becomes `class`; None is left out."""
     written = Markup().join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), short(value))
         for key, value in attributes.items()
@@ -31,24 +36,50 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def short(value: object) -> str:
-    """A number without digits nobody sees."""
+    """Return a value as text, a number with at most two decimals."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, Number) else str(value)
 
 
 def drawing(width: Number, height: Number, label: str, *children: object) -> Markup:
-    """A whole drawing.
+    """Write a whole drawing for a page that has `STYLE`.
 
     Args:
-        label: what somebody who does not see it is told.
+        label: description for a reader who cannot see the drawing.
     """
-    box = f"0 0 {short(width)} {short(height)}"
+    return _svg(width, height, label, *children, class_="figure")
+
+
+def standalone(width: Number, height: Number, label: str, *children: object, scale: Number = 1) -> str:
+    """Write a file: a drawing with its own style and background, which follows the reader's light or dark theme.
+
+    Args:
+        scale: pixels shown for each of the drawing's own.
+    """
+    paper = element("rect", width=width, height=height, rx=4, class_="paper")
+    style = element("style", Markup(STYLE))
+    return f"{_svg(width, height, label, style, paper, *children, scale=scale, xmlns='http://www.w3.org/2000/svg')}\n"
+
+
+def _svg(width: Number, height: Number, label: str, *children: object, scale: Number = 1, **attributes: str) -> Markup:
     return element(
-        "svg", *children, viewBox=box, width=width, height=height, role="img", aria_label=label, class_="figure"
+        "svg",
+        *children,
+        viewBox=f"0 0 {short(width)} {short(height)}",
+        width=scale * width,
+        height=scale * height,
+        role="img",
+        aria_label=label,
+        **attributes,
     )
 
 
+def moved(x: Number, y: Number, *children: object) -> Markup:
+    """Group drawings or elements whose origin is at (x, y)."""
+    return element("g", *children, transform=f"translate({short(x)} {short(y)})")
+
+
 def text(x: Number, y: Number, content: object, *, anchor: str = "start", class_: str = "tick") -> Markup:
-    """A line of text; `y` is its baseline."""
+    """Write a line of text; `y` is its baseline."""
     return element("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
@@ -57,13 +88,13 @@ def line(x1: Number, y1: Number, x2: Number, y2: Number, class_: str) -> Markup:
 
 
 def colour(index: int) -> str:
-    """The class of the system at this place."""
+    """Return the class of the system with this index."""
     return f"s{index % COLOURS}"
 
 
-def marker(index: int, x: Number, y: Number, size: Number, class_: str, told: str | None = None) -> Markup:
-    """A system's mark: its shape tells it apart where colours cannot."""
-    title = None if told is None else element("title", told)
+def marker(index: int, x: Number, y: Number, size: Number, class_: str, tooltip: str | None = None) -> Markup:
+    """Draw a system's mark; its shape identifies the system where colours cannot."""
+    title = None if tooltip is None else element("title", tooltip)
     if index % 4 == 0:
         return element("circle", title, cx=x, cy=y, r=size, class_=class_)
     corners = _CORNERS[index % 4 - 1]
@@ -88,7 +119,7 @@ def _points(points: Iterable[tuple[Number, Number]]) -> str:
 
 
 def nice_ticks(low: Number, high: Number, about: int = 5) -> list[Number]:
-    """Round numbers from at most `low` to at least `high`, some `about` steps apart."""
+    """Return round numbers from at most `low` to at least `high`, in about `about` steps."""
     if not high > low:
         low, high = low - 0.5, low + 0.5
     rough = (high - low) / about
@@ -100,7 +131,7 @@ def nice_ticks(low: Number, high: Number, about: int = 5) -> list[Number]:
 
 @dataclass(frozen=True)
 class Plot:
-    """A rectangle of data inside a drawing, with its scales; the ticks' ends are the data's."""
+    """A rectangle inside a drawing and its linear scales, each from its first to its last tick."""
 
     x_ticks: Sequence[Number]
     y_ticks: Sequence[Number]
@@ -119,22 +150,23 @@ class Plot:
         low, high = self.y_ticks[0], self.y_ticks[-1]
         return self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom)
 
-    def axes(self, x_title: str, y_title: str, *, x_format: str = "g", y_format: str = "g") -> Markup:
-        """Both axes: a grid of faint lines, ticks, titles."""
+    def axes(self, x_title: str, y_title: str, *, y_labels: Sequence[str] | None = None) -> Markup:
+        """Draw both axes: a grid of faint lines, ticks, titles; `y_labels` replace the numbers of the y ticks."""
         base, end = self.height - self.bottom, self.width - self.right
+        labels = y_labels or [format(t, "g") for t in self.y_ticks]
         parts = [line(self.left, self.y(t), end, self.y(t), "grid") for t in self.y_ticks]
-        parts += [text(self.left - 6, self.y(t) + 3.5, format(t, y_format), anchor="end") for t in self.y_ticks]
+        parts += [
+            text(self.left - 6, self.y(t) + 3.5, label, anchor="end")
+            for t, label in zip(self.y_ticks, labels, strict=True)
+        ]
         parts += [line(self.x(t), base, self.x(t), base + 4, "axis") for t in self.x_ticks]
-        parts += [text(self.x(t), base + 15, format(t, x_format), anchor="middle") for t in self.x_ticks]
+        parts += [text(self.x(t), base + 15, format(t, "g"), anchor="middle") for t in self.x_ticks]
         parts.append(line(self.left, base, end, base, "axis"))
         parts.append(text((self.left + end) / 2, self.height - 5, x_title, anchor="middle", class_="title"))
-        parts.append(
-            element(
-                "text",
-                y_title,
-                transform=f"translate(11 {short((self.top + base) / 2)}) rotate(-90)",
-                text_anchor="middle",
-                class_="title",
-            )
-        )
-        return Markup().join(parts)
+        return Markup().join([*parts, side_title(11, (self.top + base) / 2, y_title)])
+
+
+def side_title(x: Number, y: Number, content: str) -> Markup:
+    """Write the title of a vertical axis, centred on (x, y)."""
+    turned = f"translate({short(x)} {short(y)}) rotate(-90)"
+    return element("text", content, transform=turned, text_anchor="middle", class_="title")

@@ -1,12 +1,13 @@
 """Alternation, quartiles, and what a result file says."""
 
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 
-from benchmarks.measure import Quartiles, Table, alternate, fastest, publish, rates, ratios
+from benchmarks.measure import Quartiles, Table, alternate, fastest, publish, rates, ratios, shown
 from benchmarks.workload import Settings, images, questions
 from mmadapter.errors import UserError
 
@@ -40,8 +41,10 @@ def test_a_result_file_says_how_it_was_made_and_not_where(tmp_path, monkeypatch,
     assert record["settings"]["batch"] == 4
     assert {"torch", "transformers", "mmadapter"} <= set(record["versions"])
     assert str(tmp_path) not in path.read_text()
-    assert "| ours | 2 (1 to 3) |" in path.with_suffix(".md").read_text()
-    assert "a title" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "a title" in printed
+    assert re.search(r"^ours +2 \(1 to 3\)$", printed, re.MULTILINE)
+    assert printed == f"{shown(record)}\n{path}\n"
 
 
 @pytest.mark.parametrize("answer", ["letter", "text"])

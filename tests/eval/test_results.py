@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.results import Estimate, Questions, Results, Run, estimate, taken_again
+from eval.results import Estimate, Questions, Results, Run, estimate, updated
 from mmadapter.errors import UserError
 
 
@@ -61,9 +61,9 @@ def test_what_a_model_was_asked_besides_stays_recorded_until_the_run_is_another(
     asked, again = replace(plain, controls={"blank": "00"}), replace(plain, controls={"blank": "10"})
     other = replace(plain, correct={"test": "11"})
     wrote, more = replace(plain, generated={"val": "01"}), replace(plain, generated={"test": "10"})
-    assert taken_again(None, plain) == plain
-    assert taken_again(asked, plain) == asked
-    assert taken_again(asked, again) == again
-    assert taken_again(asked, other) == other
-    assert taken_again(asked, wrote) == replace(asked, generated=wrote.generated)
-    assert taken_again(wrote, more) == replace(plain, generated={"val": "01", "test": "10"})
+    assert updated(None, plain) == plain
+    assert updated(asked, plain) == asked
+    assert updated(asked, again) == again
+    assert updated(asked, other) == other
+    assert updated(asked, wrote) == replace(asked, generated=wrote.generated)
+    assert updated(wrote, more) == replace(plain, generated={"val": "01", "test": "10"})

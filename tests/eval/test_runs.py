@@ -1,17 +1,20 @@
 """Runs known by their settings: shared, skipped, resumed, and read into tables, figures, sentences."""
 
+import inspect
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
 from eval import figures, page, results
-from eval.recipes import RECIPES, attention, main_result
+from eval.recipes import EXHIBITS, attention, by_class, main_result
 from eval.results import Results
 from eval.runs import _controls, finished, read_questions, read_runs, run_key, run_name, train_missing, wanted
 from eval.study import STUDIES, Study
-from eval.tables import keys_of
+from eval.tables import difference_of, keys_of, with_interval
 from mmadapter.config.settings import RunConfig
 from mmadapter.data import load_dataset
 from mmadapter.experiment.asking import ask_controls
@@ -19,30 +22,30 @@ from mmadapter.runs.collect import collect
 from mmadapter.runs.folder import VariantFolder
 from tests.trained_runs import colour_config
 
-COMPARED = (main_result.RECIPE, attention.RECIPE)
+COMPARED = (main_result.EXHIBIT, attention.EXHIBIT)
 
 
-def test_recipes_share_their_runs():
+def test_exhibits_share_their_runs():
     study = STUDIES["tiny"]
-    configs = wanted(study, RECIPES.values())
+    configs = wanted(study, EXHIBITS.values())
     assert len({run_key(config) for config in configs}) == len(configs)
-    each = sum(len(recipe.arms(study)) for recipe in RECIPES.values())
+    each = sum(len(exhibit.arms(study)) for exhibit in EXHIBITS.values())
     assert len(configs) < each * len(study.seeds)
     assert configs[0].seed == configs[1].seed == study.seeds[0]  # one seed of everything before the next
     assert len({run_name(config, study) for config in configs}) == len(configs)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_recipe_has_arms_in_every_study(name):
+def test_every_exhibit_has_arms_in_every_study(name):
     study = STUDIES[name]
-    for recipe in RECIPES.values():
-        arms = recipe.arms(study)
+    for exhibit in EXHIBITS.values():
+        arms = exhibit.arms(study)
         assert len({run_key(arm.config(study, 0)) for arm in arms}) == len(arms) > 1
-        for claim in recipe.claims:
+        for claim in exhibit.claims:
             assert arms[claim.better] is not arms[claim.worse]
     base = run_key(replace(study.base, variant="multimodal", seed=0))
-    for sweep in set(RECIPES) - {"table2", "by_class"}:  # each has the base among its arms
-        assert base in {run_key(arm.config(study, 0)) for arm in RECIPES[sweep].arms(study)}
+    for sweep in set(EXHIBITS) - {"table2", "by_class"}:  # each has the base among its arms
+        assert base in {run_key(arm.config(study, 0)) for arm in EXHIBITS[sweep].arms(study)}
 
 
 def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
@@ -50,6 +53,48 @@ def test_a_key_is_of_what_a_run_is_and_not_of_where_it_is(tmp_path):
     assert run_key(replace(config, output_dir=tmp_path, device="cpu")) == run_key(config)
     others = [replace(config, seed=1), replace(config, attention="rand-init"), replace(config, variant="text")]
     assert len({run_key(other) for other in [config, *others]}) == 4
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+@pytest.mark.parametrize("name", EXHIBITS)
+def test_a_recipe_opens_with_its_command_its_time_and_its_result(name, preset):
+    """Recomputed from the records."""
+    found, study, exhibit = Results.read(results.FOLDER / f"{preset}.json"), STUDIES[preset], EXHIBITS[name]
+    text = inspect.getdoc(inspect.getmodule(exhibit.arms)) if name != "by_class" else by_class.__doc__
+    keys = {key for arm in exhibit.arms(study) for key in keys_of(arm, study, found)}
+    minutes = sum(found.runs[key].seconds for key in keys) / 60
+    flags = {"tiny": "", "small": " --preset small --data-dir DIR"}[preset]
+    (line,) = re.findall(rf"^python -m eval.paper --only {name}{flags} +#.*$", text, re.MULTILINE)
+    assert f"# {len(keys)} runs, {minutes:.0f} min: " in line
+    for claim in exhibit.claims[:1]:
+        arms = exhibit.arms(study)
+        sides = arms[claim.better], arms[claim.worse]
+        gain = difference_of(*sides, study, found, "test", claim.column or study.column)
+        assert with_interval(gain, signed=True) in line
+
+
+def test_a_figure_is_a_whole_file_in_both_themes(tmp_path):
+    found = Results.read(results.FOLDER / "tiny.json")
+    for exhibit in EXHIBITS.values():
+        text = figures.draw(exhibit, STUDIES["tiny"], found, tmp_path).read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "prefers-color-scheme: dark" in text
+        assert "nan" not in text
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        shown = "".join(root.itertext())
+        assert all(arm.label in shown for arm in exhibit.arms(STUDIES["tiny"]))
+        assert width / height == pytest.approx(float(root.attrib["width"]) / float(root.attrib["height"]), rel=1e-3)
+    assert (tmp_path / "table2.svg").read_text() == (figures.FOLDER / "tiny" / "table2.svg").read_text()
+
+
+def test_every_figure_is_on_the_page():
+    drawn = {str(path.relative_to(page.ROOT)) for path in figures.FOLDER.rglob("*") if path.is_file()}
+    assert drawn == set(re.findall(r"\]\((eval/figures/[^)]*)\)", page.PAGE.read_text(encoding="utf-8")))
+
+
+def test_the_committed_page_is_what_the_records_give():
+    assert page.page() == page.PAGE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +119,7 @@ def test_questions_with_an_image_are_told_apart_by_how_often_training_asks_them(
 
 @pytest.mark.slow
 def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
-    """Six runs, two of which serve both recipes; a second call trains nothing; files and page say what was found."""
+    """Six runs, two of which serve both exhibits; a second call trains nothing; files and page say what was found."""
     train_missing(study, COMPARED, tmp_path, 2, quiet=True)
     have = finished(tmp_path)
     assert set(have) == {run_key(config) for config in wanted(study, COMPARED)}
@@ -83,9 +128,9 @@ def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
     train_missing(study, COMPARED, tmp_path, 2, quiet=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
 
-    found = Results({}, read_questions(study), dict(read_runs(study, RECIPES.values(), tmp_path)))
+    found = Results({}, read_questions(study), read_runs(study, EXHIBITS.values(), tmp_path))
     assert found.questions["test"].n == 41
-    arms = main_result.RECIPE.arms(study)
+    arms = main_result.EXHIBIT.arms(study)
     keys = keys_of(arms[0], study, found)
     assert [found.runs[key].seed for key in keys] == [0, 1]
     (metrics,) = tmp_path.glob(f"*{keys[0]}*/multimodal/metrics.json")
@@ -103,10 +148,10 @@ def test_from_nothing_to_a_page(study, tmp_path, monkeypatch):
     monkeypatch.setitem(STUDIES, "tiny", study)
     for name, value in {"RESULTS": tmp_path, "FIGURES": tmp_path / "figures", "ROOT": tmp_path}.items():
         monkeypatch.setattr(page, name, value)
-    for recipe in RECIPES.values():
-        drawn = figures.draw(recipe, study, found, tmp_path / "figures" / "tiny")
-        wanted_files = 2 if recipe.name in ("table2", "table5", "initial_prompts", "by_class") else 0
-        assert [path.stat().st_size > 1000 for path in drawn] == [True] * wanted_files
+    for exhibit in EXHIBITS.values():
+        drawn = figures.draw(exhibit, study, found, tmp_path / "figures" / "tiny")
+        assert (drawn is not None) == (exhibit.name in ("table2", "table5", "initial_prompts", "by_class"))
+        assert drawn is None or drawn.stat().st_size > 1000
     text = page.page()
     assert "zero-init minus rand-init on test Avg" in text
     assert "figures/tiny/table5.svg" in text
