@@ -119,12 +119,12 @@ def project_prompts(
     weight = attention.o_proj.weight
     dtype = weight.dtype if weight.is_floating_point() else attention.config.dtype  # quantised weights are integers
     softcap = getattr(attention, "attn_logit_softcapping", None)
-    cancels = gate is not None and softcap is None and not hasattr(attention, "k_norm")
+    image_cancels = gate is not None and softcap is None and not hasattr(attention, "k_norm")
     plain = prompts[None].to(dtype)
-    with_image = plain if image_token is None or cancels else (prompts + image_token[:, None]).to(dtype)  # Eq. 10
-    key = project_keys(attention, with_image)
+    source = plain if image_token is None or image_cancels else (prompts + image_token[:, None]).to(dtype)  # Eq. 10
+    key = project_keys(attention, source)
     if gate is None:
-        return PrefixPrompts(key, _split_heads(attention, attention.v_proj(with_image)))
+        return PrefixPrompts(key, _split_heads(attention, attention.v_proj(source)))
     value, image_value = _split_heads(attention, attention.v_proj(plain)), None
     groups = attention.num_key_value_groups  # query heads that share a key/value head
     if image_token is not None:
