@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +43,15 @@ class Table:
 
     title: str
     rows: list[dict[str, str | float | Quartiles | None]]
+
+
+class Contender(NamedTuple):
+    """One side of a comparison."""
+
+    what: str
+    """Its description in the tables."""
+    build: Callable
+    """Makes it from the settings, the backbone and the questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +127,7 @@ def fastest(spent: Mapping[str, Sequence[float]], prefix: str) -> str:
 
 
 def comparison(
-    spent: Mapping[str, Sequence[float]], unit: str, amount: float, builders: Mapping[str, Callable]
+    spent: Mapping[str, Sequence[float]], unit: str, amount: float, contenders: Mapping[str, Contender]
 ) -> list[dict[str, str | float | Quartiles | None]]:
     """Return a table's rows: the rate of each contender, its time over the limit's and over ours, and what it does."""
     limit = spent[fastest(spent, "limit")]
@@ -127,7 +137,7 @@ def comparison(
             unit: rates(amount, seconds),
             "time over the limit's": ratios(seconds, limit),
             "time over ours": ratios(seconds, spent[OURS]),
-            "what": (builders[name].__doc__ or "").partition("\n")[0],
+            "what": contenders[name].what,
         }
         for name, seconds in spent.items()
     ]

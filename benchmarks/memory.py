@@ -40,9 +40,9 @@ def main(settings: Settings) -> None:
     if not settings.device.startswith("cuda") and not CLEAR.exists():
         raise UserError("peak memory on a CPU is read from /proc, which only Linux has")
     asked, source = questions(settings)
-    builders = possible(settings)
-    rounds = [{name: in_a_process(peak_memory, settings, name) for name in builders} for _ in range(settings.rounds)]
-    found = {name: [memories[name] for memories in rounds] for name in builders}
+    contenders = possible(settings)
+    rounds = [{name: in_a_process(peak_memory, settings, name) for name in contenders} for _ in range(settings.rounds)]
+    found = {name: [memories[name] for memories in rounds] for name in contenders}
     beyond = {name: [memory.peak - memory.at_rest for memory in memories] for name, memories in found.items()}
     rows = [
         {
@@ -92,7 +92,7 @@ def peak_memory(settings: Settings, name: str) -> Memory:
     else:
         CLEAR.write_text("5")  # reset the peak
         at_rest = resident("VmRSS")
-    TRAINING[name](settings, model, asked, LEARNING_RATE).epoch()
+    TRAINING[name].build(settings, model, asked, LEARNING_RATE).epoch()
     peak = torch.cuda.max_memory_allocated(settings.device) if on_gpu else resident("VmHWM")
     return Memory(sum(weight.nbytes for weight in model.parameters()), at_rest, peak)
 

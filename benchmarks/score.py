@@ -32,9 +32,9 @@ def main(settings: ScoreSettings) -> None:
     asked, source = questions(settings, settings.answer)
     left_out = () if settings.answer == "letter" else LETTERS_ONLY
     left_out += () if settings.compile else ("mmadapter, compiled",)
-    builders = {name: build for name, build in SCORING.items() if name not in left_out}
-    spent = settings.spent({name: build(settings, model, asked) for name, build in builders.items()})
-    rows = comparison(spent, "questions/s", len(asked), builders)
+    contenders = {name: contender for name, contender in SCORING.items() if name not in left_out}
+    spent = settings.spent({name: contender.build(settings, model, asked) for name, contender in contenders.items()})
+    rows = comparison(spent, "questions/s", len(asked), contenders)
     workload = {
         "lengths": source,
         "questions": len(asked),

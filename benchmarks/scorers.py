@@ -1,12 +1,12 @@
 """The scorers: the limit, mmadapter, and other ways to score or to generate answers.
 
-A builder takes a backbone, whose weights all share, and questions, and returns a scorer that answers them all. The
-first line of its docstring describes it in the tables.
+A builder takes a backbone, whose weights all share, and questions, and returns a scorer that answers them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,12 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
 from benchmarks.limit import limit_scoring, packs
+from benchmarks.measure import Contender
 from benchmarks.peers import peft_twin, random_batches
 from benchmarks.workload import Settings, adapted, common_length, fused_twin, images, twin
 from mmadapter.inference.likelihood import adaption_of, option_log_likelihoods
 from mmadapter.inference.rows import length_batches
 from mmadapter.inference.tokenising import Encoded
-from mmadapter.model import MultimodalAdapter
 
 Scorer = Callable[[], object]
 """Answers all questions: returns the log-likelihoods of each question's options, or the generated tokens by pid."""
@@ -32,32 +32,22 @@ PACK_TOKENS = {"cpu": 1024}
 """Tokens in a batch of the limit: enough for its matrices, and they fit a CPU's cache. 16,384 elsewhere."""
 
 
-def score_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """frozen backbone alone, packed without padding"""
-    return limit_scoring(model, list(packs(asked, PACK_TOKENS.get(model.device.type, 16_384))))
+def score_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], *, packed: bool) -> Scorer:
+    """Build the limit's scorer, batches packed or one question at a time."""
+    packed_batches = packs(asked, PACK_TOKENS.get(model.device.type, 16_384))
+    return limit_scoring(model, list(packed_batches) if packed else [[question] for question in asked])
 
 
-def score_limit_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """frozen backbone alone, question by question"""
-    return limit_scoring(model, [[question] for question in asked])
-
-
-def score_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """likelihood of all options in one forward a question, without images"""
-    return _score_ours(adapted(settings, model, text_only=True), settings, asked)
-
-
-def score_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """the same, images for 48 % of the questions"""
-    return _score_ours(adapted(settings, model, text_only=False), settings, asked)
-
-
-def score_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """without images, the frozen layers fused by torch.compile (`--compile`)"""
-    return _score_ours(adapted(settings, fused_twin(model), text_only=True), settings, asked)
-
-
-def _score_ours(ours: MultimodalAdapter, settings: Settings, asked: Sequence[Encoded]) -> Scorer:
+def score_ours(
+    settings: Settings,
+    model: LlamaForCausalLM,
+    asked: Sequence[Encoded],
+    *,
+    text_only: bool = True,
+    compiled: bool = False,
+) -> Scorer:
+    """Build our scorer."""
+    ours = adapted(settings, fused_twin(model) if compiled else model, text_only=text_only)
     seen = images(settings, asked)
 
     @torch.no_grad()
@@ -73,7 +63,7 @@ def _score_ours(ours: MultimodalAdapter, settings: Settings, asked: Sequence[Enc
 
 
 def score_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """PEFT: one left-padded forward, all letters read at its last position"""
+    """Build PEFT's scorer of letters."""
     return left_padded_scorer(peft_twin(settings, model), list(random_batches(asked, settings)), asked)
 
 
@@ -98,23 +88,19 @@ def left_padded_scorer(model: torch.nn.Module, batches: list[list[Encoded]], ask
     return run
 
 
-def score_generate(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """frozen model: greedy generation of 8 tokens after left-padded prompts"""
-    return _generation(twin(model), list(random_batches(asked, settings)))
+def score_generate(
+    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], *, peft: bool = False
+) -> Scorer:
+    """Build a greedy generator, frozen or under PEFT."""
+    generator = peft_twin(settings, model) if peft else twin(model)
+    batches = list(random_batches(asked, settings))
 
-
-def score_generate_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """PEFT: greedy generation of 8 tokens after left-padded prompts"""
-    return _generation(peft_twin(settings, model), list(random_batches(asked, settings)))
-
-
-def _generation(model: torch.nn.Module, batches: list[list[Encoded]]) -> Scorer:
     @torch.no_grad()
     def run() -> dict[str, list[int]]:
         answers = {}
         for batch in batches:
             ids, mask = (part.to(model.device) for part in _left_padded([question.prompt for question in batch]))
-            found = model.generate(
+            found = generator.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=NEW_TOKENS,
@@ -128,23 +114,18 @@ def _generation(model: torch.nn.Module, batches: list[list[Encoded]]) -> Scorer:
     return run
 
 
-def score_options(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """frozen model: one forward for each option of a question"""
-    requests = [(number, option) for number, question in enumerate(asked) for option in question.options]
-    return _per_option(settings, model, asked, requests)
-
-
-def score_letters(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded]) -> Scorer:
-    """frozen model: one forward for each of the letters A to E"""
-    lead = asked[0].options[0][:-1]
-    requests = [(number, [*lead, 3 + letter]) for number in range(len(asked)) for letter in range(LETTERS)]
-    return _per_option(settings, model, asked, requests)
-
-
-def _per_option(
-    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], requests: list[tuple[int, list[int]]]
+def score_options(
+    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], *, letters: bool = False
 ) -> Scorer:
-    """Score as evaluation harnesses do: longest first, padded on the right, log-softmax of every token."""
+    """Build a scorer of options, or of the letters A to E, as evaluation harnesses do it.
+
+    Requests go longest first, padded on the right, with the log-softmax of every token.
+    """
+    if letters:
+        lead = asked[0].options[0][:-1]
+        requests = [(number, [*lead, 3 + letter]) for number in range(len(asked)) for letter in range(LETTERS)]
+    else:
+        requests = [(number, option) for number, question in enumerate(asked) for option in question.options]
     frozen = twin(model)
     lengths = [len(asked[number].prompt) + len(option) for number, option in requests]
     order = sorted(range(len(requests)), key=lambda index: -lengths[index])
@@ -177,16 +158,26 @@ def _left_padded(rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 SCORING = {
-    "limit, packed": score_limit,
-    "limit, one by one": score_limit_one,
-    "mmadapter, text-only": score_ours,
-    "mmadapter, multimodal": score_ours_images,
-    "mmadapter, compiled": score_ours_compiled,
-    "PEFT, one forward": score_peft,
-    "generation": score_generate,
-    "generation, PEFT": score_generate_peft,
-    "per-option likelihood": score_options,
-    "five letters' likelihood": score_letters,
+    "limit, packed": Contender("frozen backbone alone, packed without padding", partial(score_limit, packed=True)),
+    "limit, one by one": Contender("frozen backbone alone, question by question", partial(score_limit, packed=False)),
+    "mmadapter, text-only": Contender(
+        "likelihood of all options in one forward a question, without images", score_ours
+    ),
+    "mmadapter, multimodal": Contender(
+        "the same, images for 48 % of the questions", partial(score_ours, text_only=False)
+    ),
+    "mmadapter, compiled": Contender(
+        "without images, the frozen layers fused by torch.compile (`--compile`)", partial(score_ours, compiled=True)
+    ),
+    "PEFT, one forward": Contender("PEFT: one left-padded forward, all letters read at its last position", score_peft),
+    "generation": Contender("frozen model: greedy generation of 8 tokens after left-padded prompts", score_generate),
+    "generation, PEFT": Contender(
+        "PEFT: greedy generation of 8 tokens after left-padded prompts", partial(score_generate, peft=True)
+    ),
+    "per-option likelihood": Contender("frozen model: one forward for each option of a question", score_options),
+    "five letters' likelihood": Contender(
+        "frozen model: one forward for each of the letters A to E", partial(score_options, letters=True)
+    ),
 }
 LETTERS_ONLY = ("PEFT, one forward", "five letters' likelihood")
 """Scorers for options that differ in their last token alone."""

@@ -22,11 +22,11 @@ def main(settings: Settings) -> None:
     """Publish the table, and on a GPU the projected hours of the paper's two trainings."""
     model = backbone(settings)
     asked, source = questions(settings)
-    builders = possible(settings)
-    epochs = {name: build(settings, model, asked, LEARNING_RATE).epoch for name, build in builders.items()}
+    contenders = possible(settings)
+    epochs = {name: one.build(settings, model, asked, LEARNING_RATE).epoch for name, one in contenders.items()}
     spent = settings.spent(epochs)
     tokens = real_tokens(asked)
-    rows = comparison(spent, "real tokens/s", tokens, builders)
+    rows = comparison(spent, "real tokens/s", tokens, contenders)
     tables = [Table(f"training, {settings.size}, vocabulary {settings.vocabulary:,}", rows)]
     if settings.device.startswith("cuda"):
         speeds = {name: rates(tokens, seconds).median for name, seconds in spent.items()}

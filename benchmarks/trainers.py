@@ -1,13 +1,13 @@
 """The trainers: the limit, mmadapter, and the peers as their users run them.
 
-A builder takes a backbone, whose weights all share, and questions, and returns a training. The first line of its
-docstring describes it in the tables.
+A builder takes a backbone, whose weights all share, and questions, and returns a training.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM
 
 from benchmarks.limit import LimitTraining
+from benchmarks.measure import Contender
 from benchmarks.peers import litgpt_twin, peft_twin, random_batches
 from benchmarks.workload import SIZES, Settings, adapted, fused_twin, images
 from mmadapter.config.settings import Recipe
@@ -42,51 +43,28 @@ class Training(NamedTuple):
     """The weights that a step changes."""
 
 
-def train_limit(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """frozen backbone alone, a batch packed without padding"""
-    batches = list(random_batches(asked, settings))
+def train_limit(
+    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float, *, packed: bool
+) -> Training:
+    """Build the limit's training, whole batches packed or one sequence at a time."""
+    batches = list(random_batches(asked, settings)) if packed else [[question] for question in asked]
     limit = LimitTraining(model, settings.adapter_layers)
     return Training(lambda: limit.epoch(batches), [])
 
 
-def train_limit_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """frozen backbone alone, sequence by sequence"""
-    limit = LimitTraining(model, settings.adapter_layers)
-    return Training(lambda: limit.epoch([[question] for question in asked]), [])
-
-
-def train_ours(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """adapter without images, as `mmadapter-train` steps"""
-    return _train_ours(settings, adapted(settings, model, text_only=True), asked, rate)
-
-
-def train_ours_images(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """adapter and projection, images for 48 % of the questions"""
-    return _train_ours(settings, adapted(settings, model, text_only=False), asked, rate)
-
-
-def train_ours_stored(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """adapter without images, what enters its first layer read from disk (`--store-activations`)"""
-    ours = adapted(settings, model, text_only=True)
-    read = {question.pid: trained_row(question, choices=False) for question in asked}
-    with TemporaryDirectory() as folder, patch.dict(os.environ, MMADAPTER_CACHE=folder):
-        stored = stored_activations(ours, read, quiet=True)  # mapped: it stays when the folder is gone
-    return _train_ours(settings, ours, asked, rate, stored)
-
-
-def train_ours_compiled(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """adapter without images, the frozen layers fused by torch.compile (`--compile`)"""
-    return _train_ours(settings, adapted(settings, fused_twin(model), text_only=True), asked, rate)
-
-
-def _train_ours(
+def train_ours(
     settings: Settings,
-    ours: MultimodalAdapter,
+    model: LlamaForCausalLM,
     asked: Sequence[Encoded],
     rate: float,
-    stored: Activations | None = None,
+    *,
+    text_only: bool = True,
+    stored: bool = False,
+    compiled: bool = False,
 ) -> Training:
-    """Train with the steps of mmadapter.training.loop.train, without its log, validation and checkpoints."""
+    """Build the training of mmadapter.training.loop.train, without its log, validation and checkpoints."""
+    ours = adapted(settings, fused_twin(model) if compiled else model, text_only=text_only)
+    below = _stored(ours, asked) if stored else None
     seen, recipe = images(settings, asked), Recipe()
     weights = list(ours.adapter.parameters())
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=BETAS, weight_decay=recipe.weight_decay)
@@ -99,8 +77,8 @@ def _train_ours(
             loss = torch.zeros((), device=ours.llm.model.device)
             for part in forward_parts(batch, lengths, recipe.forward_tokens, (0, 1)):
                 some = [asked[index] for index in part]
-                below = stored.of(some) if stored is not None else None
-                share = answer_loss(ours, adaption_of(ours, seen, some), some, below) / tokens
+                entered = below.of(some) if below is not None else None
+                share = answer_loss(ours, adaption_of(ours, seen, some), some, entered) / tokens
                 share.backward()
                 loss += share.detach()
             total += loss.item() * tokens
@@ -112,8 +90,14 @@ def _train_ours(
     return Training(epoch, weights)
 
 
+def _stored(ours: MultimodalAdapter, asked: Sequence[Encoded]) -> Activations:
+    read = {question.pid: trained_row(question, choices=False) for question in asked}
+    with TemporaryDirectory() as folder, patch.dict(os.environ, MMADAPTER_CACHE=folder):
+        return stored_activations(ours, read, quiet=True)  # mapped: it outlives the folder
+
+
 def train_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """PEFT AdaptionPrompt: random batches padded to the longest, logits of every token"""
+    """Build the training of PEFT's AdaptionPrompt."""
     peft_model = peft_twin(settings, model)
     trained = [parameter for parameter in peft_model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate)
@@ -133,20 +117,10 @@ def train_peft(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Enco
     return Training(epoch, trained)
 
 
-def train_litgpt(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """litgpt's adapter: random batches padded to the longest, head and loss in chunks"""
-    return _train_litgpt(settings, model, list(random_batches(asked, settings)), rate, parts=1)
-
-
-def train_litgpt_one(settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float) -> Training:
-    """litgpt's adapter with its default micro-batch of one sequence, accumulated"""
-    return _train_litgpt(settings, model, list(random_batches(asked, settings)), rate, parts=settings.batch)
-
-
-def _train_litgpt(
-    settings: Settings, model: LlamaForCausalLM, batches: list[list[Encoded]], rate: float, *, parts: int
+def train_litgpt(
+    settings: Settings, model: LlamaForCausalLM, asked: Sequence[Encoded], rate: float, *, one_by_one: bool
 ) -> Training:
-    """Train with the loop of litgpt/finetune/adapter.py on one device.
+    """Build the loop of litgpt/finetune/adapter.py on one device.
 
     The prompts' cached keys and values are emptied before each part. litgpt keeps those of its first, gradient-free
     validation, so that its prompts never train (its issue 1287); emptied, it does the intended work.
@@ -156,11 +130,12 @@ def _train_litgpt(
     gpt = litgpt_twin(settings, model)
     trained = [parameter for parameter in gpt.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate)
+    batches = list(random_batches(asked, settings))
 
     def epoch() -> float:
         total = 0.0
         for batch in batches:
-            size = -(-len(batch) // parts)
+            size = 1 if one_by_one else len(batch)
             for start in range(0, len(batch), size):
                 part = batch[start : start + size]
                 for block in gpt.transformer.h:
@@ -179,19 +154,35 @@ def _train_litgpt(
 
 
 TRAINING = {
-    "limit, packed": train_limit,
-    "limit, one by one": train_limit_one,
-    "mmadapter, text-only": train_ours,
-    "mmadapter, multimodal": train_ours_images,
-    "mmadapter, stored": train_ours_stored,
-    "mmadapter, compiled": train_ours_compiled,
-    "PEFT": train_peft,
-    "litgpt": train_litgpt,
-    "litgpt, one by one": train_litgpt_one,
+    "limit, packed": Contender(
+        "frozen backbone alone, a batch packed without padding", partial(train_limit, packed=True)
+    ),
+    "limit, one by one": Contender("frozen backbone alone, sequence by sequence", partial(train_limit, packed=False)),
+    "mmadapter, text-only": Contender("adapter without images, as `mmadapter-train` steps", train_ours),
+    "mmadapter, multimodal": Contender(
+        "adapter and projection, images for 48 % of the questions", partial(train_ours, text_only=False)
+    ),
+    "mmadapter, stored": Contender(
+        "adapter without images, what enters its first layer read from disk (`--store-activations`)",
+        partial(train_ours, stored=True),
+    ),
+    "mmadapter, compiled": Contender(
+        "adapter without images, the frozen layers fused by torch.compile (`--compile`)",
+        partial(train_ours, compiled=True),
+    ),
+    "PEFT": Contender("PEFT AdaptionPrompt: random batches padded to the longest, logits of every token", train_peft),
+    "litgpt": Contender(
+        "litgpt's adapter: random batches padded to the longest, head and loss in chunks",
+        partial(train_litgpt, one_by_one=False),
+    ),
+    "litgpt, one by one": Contender(
+        "litgpt's adapter with its default micro-batch of one sequence, accumulated",
+        partial(train_litgpt, one_by_one=True),
+    ),
 }
 
 
-def possible(settings: Settings) -> dict[str, Callable]:
+def possible(settings: Settings) -> dict[str, Contender]:
     """Return the trainers that can run, and print why the others cannot."""
     missing = {}
     if find_spec("litgpt") is None:
@@ -202,7 +193,7 @@ def possible(settings: Settings) -> dict[str, Callable]:
         missing["mmadapter, compiled"] = "--compile was not given"
     for name, reason in missing.items():
         print(f"{name} is left out: {reason}")
-    return {name: build for name, build in TRAINING.items() if name not in missing}
+    return {name: contender for name, contender in TRAINING.items() if name not in missing}
 
 
 def _padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:

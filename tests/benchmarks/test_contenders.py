@@ -73,7 +73,7 @@ PLAIN = [name for name in TRAINING if name != "mmadapter, compiled"]
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_loss_before_any_step_is_the_frozen_models(name, model, asked):
     needs_its_package(name)
-    training = TRAINING[name](SETTINGS, model, asked, 0.0)
+    training = TRAINING[name].build(SETTINGS, model, asked, 0.0)
     assert training.epoch() == pytest.approx(frozen_loss(model, asked), rel=1e-5)
     assert training.epoch() == pytest.approx(frozen_loss(model, asked), rel=1e-5)  # nothing is left over in between
 
@@ -82,7 +82,7 @@ def test_the_loss_before_any_step_is_the_frozen_models(name, model, asked):
 def test_an_epoch_moves_every_weight_of_an_adapter_and_none_of_the_backbone(name, model, asked):
     needs_its_package(name)
     frozen = {key: weight.clone() for key, weight in model.state_dict().items()}
-    training = TRAINING[name](SETTINGS, model, asked, 1e-2)
+    training = TRAINING[name].build(SETTINGS, model, asked, 1e-2)
     before = [weight.detach().clone() for weight in training.trained]
     assert len(before) >= 2
     training.epoch()
@@ -95,7 +95,7 @@ def test_no_contender_trains_on_other_sizes(model, asked):
     prompts, layers, heads = 10 * 2 * 64, 2, 4
     sizes = {"mmadapter, text-only": prompts + layers * heads, "PEFT": prompts + layers}
     for name, size in sizes.items():
-        assert sum(weight.numel() for weight in TRAINING[name](SETTINGS, model, asked, 0.0).trained) == size
+        assert sum(weight.numel() for weight in TRAINING[name].build(SETTINGS, model, asked, 0.0).trained) == size
 
 
 def test_the_limits_gradient_ends_where_the_first_adapted_layer_begins(model, asked):
@@ -146,7 +146,7 @@ EXACT = [
 @pytest.mark.parametrize("name", EXACT)
 def test_letters_are_scored_with_the_frozen_models_likelihoods(name, model, asked):
     expected = frozen_scores(model, asked)
-    scores = SCORING[name](SETTINGS, model, asked)()
+    scores = SCORING[name].build(SETTINGS, model, asked)()
     if name == "per-option likelihood":  # it counts the shared tokens too, the same for every option
         expected = [np.subtract(row, max(row)) for row in expected]
         scores = [np.subtract(row, max(row)) for row in scores]
@@ -158,7 +158,7 @@ def test_letters_are_scored_with_the_frozen_models_likelihoods(name, model, aske
 def test_option_texts_are_scored_with_the_frozen_models_likelihoods(name, model, texts):
     assert max(len(option) for question in texts for option in question.options) > 3
     expected = frozen_scores(model, texts)
-    scores = SCORING[name](SETTINGS, model, texts)()
+    scores = SCORING[name].build(SETTINGS, model, texts)()
     for row, truth in zip(scores, expected, strict=True):
         np.testing.assert_allclose(row, truth, rtol=1e-5, atol=1e-4)
         assert np.argmax(row) == np.argmax(truth)
@@ -174,13 +174,13 @@ def test_the_limit_of_option_texts_reads_each_token_once(model, texts):
 
 
 def test_five_letters_cost_five_forwards_a_question(model, asked):
-    scores = SCORING["five letters' likelihood"](SETTINGS, model, asked)()
+    scores = SCORING["five letters' likelihood"].build(SETTINGS, model, asked)()
     assert [len(row) for row in scores] == [5] * len(asked)
 
 
 @pytest.mark.parametrize("name", ["generation", "generation, PEFT"])
 def test_generation_continues_each_prompt_greedily(name, model, asked):
-    answers = SCORING[name](SETTINGS, model, asked)()
+    answers = SCORING[name].build(SETTINGS, model, asked)()
     plain = twin(model)
     for question in asked[:4]:
         tokens = list(question.prompt)

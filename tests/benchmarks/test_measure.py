@@ -70,7 +70,8 @@ def test_the_real_lengths_are_those_drawn(scienceqa_folders):
     assert {len(question.options[0]) for question in asked} == {5}
 
 
-def test_half_of_the_questions_have_an_image():
+def test_half_of_the_questions_have_an_image(monkeypatch):
+    monkeypatch.delenv("MMADAPTER_SCIENCEQA", raising=False)
     settings = Settings(size="tiny", questions=400, device="cpu")
     asked, _ = questions(settings)
     seen = images(settings, asked)
