@@ -38,19 +38,17 @@ Rule = Callable[[str, int, str], Parsed]
 OFFICIAL = re.compile(r"The answer is ([A-Z]).")  # the last dot is unescaped in the original: any character
 MM_COT = re.compile(r"The answer is \(([A-Z])\)")
 
-_STRICT = (
-    re.compile(r"\b[Tt]he answer is:?\s*\(?([A-E])\b"),
-    re.compile(r"\(([A-E])\)"),
-    re.compile(r"\A\s*([A-E])(?:[.):]|\s*\Z)"),
-)
+_STATED = re.compile(r"\b[Tt]he answer is:?\s*\(?([A-E])\b")
+_MENTIONED = (re.compile(r"\(([A-E])\)"), re.compile(r"\A\s*([A-E])(?:[.):]|\s*\Z)"))
 
 
 def strict(text: str, n_choices: int, pid: str) -> Parsed:
     """One distinct letter, and it is one of this question's options; else wrong.
 
-    Letters count where the text says `The answer is X`, `(X)`, starts with `X.`, or is `X` alone.
+    Letters count where the text says `The answer is X`. Only a text that never says so is read by `(X)` anywhere, an
+    opening `X.`, or `X` alone: reasoning may mention an allele "(B)" or a "point (A)".
     """
-    letters = {letter for pattern in _STRICT for letter in pattern.findall(text)}
+    letters = set(_STATED.findall(text)) or {letter for pattern in _MENTIONED for letter in pattern.findall(text)}
     if len(letters) != 1:
         return Parsed(None, f"several letters: {' '.join(sorted(letters))}" if letters else "no letter")
     return _among_options(letters.pop(), n_choices)

@@ -25,6 +25,8 @@ CASES = [  # text, options, strict, official, llava, lavin, mmcot, lmms-eval
     ("The answer is (Z)", 3, WRONG, GUESS, WRONG, GUESS, GUESS, WRONG),
     ("The answer is Because.", 5, WRONG, 1, 1, 1, GUESS, WRONG),  # any character after the letter
     ("(B) is right, (A) is not", 3, WRONG, GUESS, WRONG, GUESS, GUESS, WRONG),
+    ("The dominant allele is (B). The answer is A.", 3, 0, 0, 0, 0, GUESS, WRONG),  # a statement outranks a mention
+    ("(B) or (A)? The answer is (C).", 3, 2, GUESS, WRONG, GUESS, 2, WRONG),
     ("B", 3, 1, GUESS, 1, GUESS, GUESS, 1),
     ("b", 3, WRONG, GUESS, WRONG, GUESS, GUESS, 1),
     ("D", 3, WRONG, GUESS, WRONG, GUESS, GUESS, WRONG),
