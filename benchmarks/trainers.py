@@ -29,7 +29,7 @@ from mmadapter.inference.rows import trained_row
 from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
 from mmadapter.training.batches import epoch_batches, forward_parts
-from mmadapter.training.schedule import BETAS, CLIP_NORM
+from mmadapter.training.step import BETAS, CLIP_NORM
 
 LEARNING_RATE = 1e-3
 

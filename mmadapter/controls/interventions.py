@@ -1,8 +1,4 @@
-"""Change one thing in the questions: another image or none, another order of the options.
-
-A changed question is an ordinary one: the model does not know about it, and a white picture goes through the image
-tower and its store like any other.
-"""
+"""Questions with one thing changed: another image or none, or the options in another order."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -20,30 +16,27 @@ from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import Dataset, ImageSource, Problem
 
 
-@dataclass(frozen=True, slots=True)
 class White:
     """A white picture."""
 
-    where: str = "the blank image"
-    size: int = 224
+    where = "the blank image"
 
     def read(self) -> bytes:
-        """Return a white PNG, the same bytes every time."""
+        """Return a PNG, the same bytes every time."""
         from PIL import Image
 
         buffer = io.BytesIO()
-        Image.new("RGB", (self.size, self.size), "white").save(buffer, "PNG")
+        Image.new("RGB", (224, 224), "white").save(buffer, "PNG")
         return buffer.getvalue()
 
 
 def with_images(data: Dataset, image: Callable[[Problem], ImageSource | None]) -> Dataset:
-    """Replace each problem's picture by what `image` returns, and drop pictures of options."""
-    problems = {p.pid: replace(p, image=image(p), choice_images=()) for p in data}
-    return replace(data, problems=problems)
+    """Return the problems, each with the picture that `image` gives it and no other."""
+    return replace(data, problems={p.pid: replace(p, image=image(p), choice_images=()) for p in data})
 
 
 def rotated(data: Dataset, turn: int) -> Dataset:
-    """Move the first `turn` options to the end, in problems with more options than that."""
+    """Return the problems with more than `turn` options, their first `turn` options moved to the end."""
     turned = data.only({p.pid for p in data if len(p.choices) > turn})
     problems = {
         p.pid: replace(p, choices=p.choices[turn:] + p.choices[:turn], answer=(p.answer - turn) % len(p.choices))
@@ -53,7 +46,7 @@ def rotated(data: Dataset, turn: int) -> Dataset:
 
 
 def turned_back(answers: pd.DataFrame, turned: Dataset, turn: int) -> pd.DataFrame:
-    """Express predictions of rotated questions in their original order."""
+    """Return predictions of rotated questions in the options' original order."""
     n_choices = np.array([len(turned.problems[pid].choices) for pid in answers["pid"]])
     return answers.assign(
         prediction=(answers["prediction"] + turn) % n_choices,
@@ -62,10 +55,10 @@ def turned_back(answers: pd.DataFrame, turned: Dataset, turn: int) -> pd.DataFra
 
 
 def shuffled(images: dict[str, ImageSource], seed: int) -> dict[str, ImageSource]:
-    """Give each question another question's picture, one with another content.
+    """Give each question's image to another question, whose own image differs in content.
 
     Raises:
-        UserError: an image cannot be read; more than half of the questions have the same picture.
+        UserError: an image cannot be read, or more than half of the questions have the same one.
     """
     pids = list(images)
     contents = [hashlib.sha256(images[pid].read()).digest() for pid in pids]
@@ -73,10 +66,10 @@ def shuffled(images: dict[str, ImageSource], seed: int) -> dict[str, ImageSource
 
 
 def derangement(contents: Sequence[Hashable], seed: int) -> list[int]:
-    """Draw a random permutation that maps no item to one equal to it.
+    """Return a random permutation that gives no item an equal one.
 
-    Equal items form groups on a circle in random order. Each item takes from as many places further as the largest
-    group has members: that leaves its own group and does not come around to it.
+    In a random order with equal items side by side, each takes the one as many places further as the largest group
+    has members, and so leaves its own group.
 
     Raises:
         UserError: more than half of the items are equal.
@@ -90,7 +83,5 @@ def derangement(contents: Sequence[Hashable], seed: int) -> list[int]:
     random = Random(seed)
     place = {content: random.random() for content in groups}
     order = sorted(range(len(contents)), key=lambda item: (place[contents[item]], random.random()))
-    taken = [0] * len(order)
-    for at, item in enumerate(order):
-        taken[item] = order[(at + step) % len(order)]
-    return taken
+    taken = dict(zip(order, order[step:] + order[:step], strict=True))
+    return [taken[item] for item in range(len(contents))]

@@ -1,14 +1,15 @@
-"""Store the input of the first adapted layer for every question on disk.
+"""Hidden states that enter the first adapted layer: computed once for each question and kept on disk.
 
-Below that layer nothing trains, so these hidden states are the same in every epoch, for every seed and variant. With L
-of N layers adapted, an epoch then costs L forwards and L backwards instead of N and L, and answers L forwards.
+Nothing below that layer trains, so they are the same in every epoch and for every seed and variant. With L of N layers
+adapted, an epoch costs L forwards and L backwards instead of N and L, and answering costs L forwards.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,71 +27,56 @@ from mmadapter.storage.paths import cache_dir
 from mmadapter.storage.progress import progress_bar
 
 
+@dataclass(frozen=True)
 class Activations:
-    """Hidden states of questions, mapped from a file: one row a token, in the model's precision."""
+    """Stored hidden states, mapped from a file."""
 
-    def __init__(self, values: Float[Tensor, "N C"], lengths: Mapping[str, int]) -> None:
-        """
-        Args:
-            lengths: number of rows of each question by its id, in the order of `values`.
-        """
-        ends = accumulate(lengths.values())
-        self._values = values
-        self._rows = {pid: slice(end - length, end) for (pid, length), end in zip(lengths.items(), ends, strict=True)}
+    states: Mapping[str, Tensor]
+    """Each question's (T, C), by pid, in the model's own precision."""
 
     def of(self, batch: Sequence[Encoded]) -> Float[Tensor, "B T C"]:
-        """The states of a batch, padded with zeros on the right."""
-        return pad_sequence([self.of_one(question.pid) for question in batch], batch_first=True)
-
-    def of_one(self, pid: str) -> Float[Tensor, "T C"]:
-        """The states of one question."""
-        return self._values[self._rows[pid]]
+        """Return a batch, padded with zeros on the right."""
+        return pad_sequence([self.states[question.pid] for question in batch], batch_first=True)
 
 
 def stored_activations(model: MultimodalAdapter, rows: Mapping[str, Row], *, quiet: bool = False) -> Activations:
-    """Read the activations from the cache, or compute and write them first.
-
-    The file is named by the frozen weights below the first adapted layer, their precision and the questions' tokens.
+    """Return the hidden states from `activations/` in the cache; if they are not there, compute and store them first.
 
     Args:
-        rows: layout of each question by its id (`rows.trained_row`, `rows.scored_row`).
+        rows: each question's `trained_row` or `scored_row`, by pid.
 
     Raises:
         UserError: every layer is adapted, or the disk has too little room.
     """
-    first, llm = model.first_adapted, model.llm.model
-    if first == 0:
-        raise UserError("--store-activations: all layers are adapted, so nothing is the same in every epoch")
-    lengths = {pid: len(row.tokens) for pid, row in rows.items()}
-    size = (sum(lengths.values()), llm.config.hidden_size)
+    if model.first_adapted == 0:
+        raise UserError("--store-activations: all layers are adapted, so no activation stays the same between epochs")
     path = cache_dir() / "activations" / f"{_key(model, rows)}.bin"
-    # another run may be at it: nobody computes them twice
-    with sole_writer(path.with_suffix(""), wait=lambda told: None):
+    with sole_writer(path.with_suffix(""), wait=lambda _: None):  # another run may be computing the same ones
         if not path.exists():
-            check_room(path.parent, size[0] * size[1] * llm.dtype.itemsize, "the activations")
-
-            def write(part: Path) -> None:
-                _compute(model, rows, Activations(_mapped(part, size, llm.dtype, shared=True), lengths), quiet)
-
-            write_whole(path, write)
-    return Activations(_mapped(path, size, llm.dtype, shared=False), lengths)
+            llm = model.llm.model
+            size = sum(len(row.tokens) for row in rows.values()) * llm.config.hidden_size * llm.dtype.itemsize
+            check_room(path.parent, size, "the activations")
+            write_whole(path, lambda part: _compute(model, rows, _mapped(part, model, rows, shared=True), quiet))
+    return Activations(_mapped(path, model, rows, shared=False))
 
 
-def _compute(model: MultimodalAdapter, rows: Mapping[str, Row], out: Activations, quiet: bool) -> None:
-    pids, device = list(rows), model.llm.model.device
+def _compute(model: MultimodalAdapter, rows: Mapping[str, Row], out: Mapping[str, Tensor], quiet: bool) -> None:
+    pids, done = list(rows), 0
     with progress_bar("activations", len(rows), quiet=quiet) as update:
-        done = 0
-        for indices in similar_lengths([len(rows[pid].tokens) for pid in pids], SCORING_TOKENS):
+        for indices in similar_lengths([len(row.tokens) for row in rows.values()], SCORING_TOKENS):
             batch = [pids[index] for index in indices]
-            tokens, inputs = row_inputs([rows[pid] for pid in batch], device)
+            tokens, inputs = row_inputs([rows[pid] for pid in batch], model.llm.model.device)
             for pid, hidden in zip(batch, model.below_adapter(tokens, **inputs), strict=True):
-                kept = out.of_one(pid)
-                kept.copy_(hidden[: len(kept)])
+                out[pid].copy_(hidden[: len(out[pid])])
             update(done := done + len(batch), "")
 
 
-def _mapped(path: Path, size: tuple[int, int], dtype: torch.dtype, *, shared: bool) -> Tensor:
-    return torch.from_file(str(path), shared=shared, size=size[0] * size[1], dtype=dtype).view(size)
+def _mapped(path: Path, model: MultimodalAdapter, rows: Mapping[str, Row], *, shared: bool) -> dict[str, Tensor]:
+    """Map a file into memory and return each question's part of it; with `shared` what is written there is kept."""
+    llm, lengths = model.llm.model, [len(row.tokens) for row in rows.values()]
+    shape = sum(lengths), llm.config.hidden_size
+    states = torch.from_file(str(path), shared=shared, size=math.prod(shape), dtype=llm.dtype).view(shape)
+    return dict(zip(rows, states.split(lengths), strict=True))
 
 
 def _key(model: MultimodalAdapter, rows: Mapping[str, Row]) -> str:

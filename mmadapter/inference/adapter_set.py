@@ -1,12 +1,11 @@
-"""Several adapters on one frozen language model, by name, and within one batch.
+"""Several adapters on one frozen language model, also within one batch.
 
     adapters = AdapterSet.from_pretrained({"science": "runs/science/multimodal", "chat": "ORG/NAME"})
-    adapters["chat"]                                         # one alone: an ordinary model
     adaption = adapters.adaption(["chat", "science", "chat"], {"science": (features, has_image)})
     with adapters.prompted(adaption):                        # or adapters.logits(adaption, ...)
         generate(adapters.llm, prompts, 64)
 
-They may differ in K, L, gates and images. Each row gets the numbers that its adapter alone would give.
+They may differ in K, L, gates and images. Each row gets what its adapter alone would compute.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter, PromptedModel
 
 MixedAdaption = dict[str, tuple[Int[Tensor, " _"], Adaption]]
-"""By adapter: its rows of the batch, ascending, and its output for them."""
+"""By adapter: its rows of the batch, ascending, and its prompts, gates and image tokens for them."""
 
 
 class AdapterSet(PromptedModel):
-    """Models by name on one shared `LanguageModel`."""
+    """Models by name that share one `LanguageModel`: `adapters["chat"]` is an ordinary model.
+
+    Raises:
+        UserError: no models, or models on different language models.
+    """
 
     def __init__(self, models: Mapping[str, MultimodalAdapter]) -> None:
-        """
-        Raises:
-            UserError: none, or one on another language model.
-        """
         if not models:
             raise UserError("no adapters: name at least one")
         self.models, self.llm = dict(models), next(iter(models.values())).llm
@@ -44,13 +43,14 @@ class AdapterSet(PromptedModel):
 
     @classmethod
     def from_pretrained(cls, folders: Mapping[str, str | Path], *, llm: LanguageModel | None = None) -> AdapterSet:
-        """Load adapters by name on one language model, each as `MultimodalAdapter.from_pretrained` does.
+        """Load adapters by name onto one language model.
 
         Args:
-            llm: the language model; None loads the one that the first adapter names.
+            folders: by name, as for `MultimodalAdapter.from_pretrained`.
+            llm: None loads the one that the first adapter names.
 
         Raises:
-            UserError: one cannot be loaded, or was trained on another language model.
+            UserError: an adapter cannot be loaded, or was trained on another language model.
         """
         models: dict[str, MultimodalAdapter] = {}
         for name, folder in folders.items():
@@ -59,10 +59,6 @@ class AdapterSet(PromptedModel):
         return cls(models)
 
     def __getitem__(self, name: str) -> MultimodalAdapter:
-        """
-        Raises:
-            UserError: there is none of this name.
-        """
         if name not in self.models:
             raise UserError(f"no adapter {name}: these are {', '.join(self.models)}")
         return self.models[name]
@@ -77,11 +73,14 @@ class AdapterSet(PromptedModel):
         names: Sequence[str],
         images: Mapping[str, tuple[Float[Tensor, "_ _"], Bool[Tensor, " _"]]] | None = None,
     ) -> MixedAdaption:
-        """Compute the named adapters' output for a batch.
+        """Return what each named adapter adds to its rows of a batch.
 
         Args:
             names: the adapter of each row.
-            images: by adapter, for its own rows in order: raw features, and which rows have an image.
+            images: by adapter, for its rows in their order: raw features, and which rows have an image.
+
+        Raises:
+            UserError: an unknown name, or images that do not fit the rows.
         """
         images = images or {}
         for name in images.keys() - set(names):
@@ -89,7 +88,7 @@ class AdapterSet(PromptedModel):
         device = self.llm.model.device
         mixed: MixedAdaption = {}
         for name in dict.fromkeys(names):
-            rows = torch.tensor([row for row, own in enumerate(names) if own == name], device=device)
+            rows = torch.tensor([row for row, row_name in enumerate(names) if row_name == name], device=device)
             given = [part.to(device) for part in images.get(name, ())]
             if given and len(given[0]) != len(rows):
                 raise UserError(f"adapter {name}: {len(given[0])} rows of image features for {len(rows)} of the batch")
@@ -97,9 +96,9 @@ class AdapterSet(PromptedModel):
         return mixed
 
     def project(self, adaption: MixedAdaption) -> list[RowPrompts]:
-        """Project each adapter's prompts to keys and values, None in layers below its own."""
+        """Return the keys and values of each adapter's prompts, None in layers below its own."""
         depth = len(self.llm.layers) - self.first_adapted
-        by_adapter = [self[name].project(own) for name, (_, own) in adaption.items()]
+        by_adapter = [self[name].project(given) for name, (_, given) in adaption.items()]
         aligned = [[None] * (depth - len(prompts)) + prompts for prompts in by_adapter]
         rows = tuple(rows for rows, _ in adaption.values())
         return [RowPrompts(rows, prompts) for prompts in zip(*aligned, strict=True)]

@@ -1,7 +1,7 @@
-"""Generate text with transformers' own `generate`, greedily or by sampling.
+"""Text after prompts, by transformers' own `generate`: greedy, or sampled from the likeliest tokens.
 
-Call it inside `model.prompted(...)`: keys and values of prompts and image are then computed once, and those of the
-words cached from step to step.
+Call it inside `model.prompted(...)`: keys and values of the adaption prompts and the image token are computed once on
+entry, and those of the words are cached from step to step.
 """
 
 from __future__ import annotations
@@ -24,24 +24,21 @@ def generate(
     top_p: float = 1.0,
     streamer: TextStreamer | None = None,
 ) -> list[str]:
-    """Continue each prompt up to the end-of-text token or `max_new_tokens`.
+    """Return the model's text after each prompt, up to its end-of-text token or `max_new_tokens`.
 
     Args:
-        prompts: tokens; padded on the left, which changes nothing.
+        prompts: tokens; the padding on their left does not change the text.
         temperature: 0 is greedy.
-        top_p: share of the probability to draw from, likeliest tokens first.
-        streamer: receives the tokens of a single prompt as they come.
+        top_p: samples from the likeliest tokens that have this share of the probability.
+        streamer: gets the tokens one by one, for a single prompt.
     """
-    model, tokenizer = llm.model, llm.tokenizer
+    tokenizer, device = llm.tokenizer, llm.model.device
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    missing = [width - len(prompt) for prompt in prompts]
-    padded = [[pad] * count + list(prompt) for count, prompt in zip(missing, prompts, strict=True)]
-    mask = [[0] * count + [1] * (width - count) for count in missing]
     greedy = temperature == 0
-    tokens = model.generate(
-        input_ids=torch.tensor(padded, device=model.device),
-        attention_mask=torch.tensor(mask, device=model.device),
+    tokens = llm.model.generate(
+        input_ids=torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device),
+        attention_mask=torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device),
         max_new_tokens=max_new_tokens,
         do_sample=not greedy,
         temperature=None if greedy else temperature,

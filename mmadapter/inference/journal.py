@@ -1,4 +1,4 @@
-"""Keep answers batch by batch, so that a killed evaluation goes on."""
+"""Answers kept batch by batch, so that an interrupted evaluation goes on after its last batch."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ from mmadapter.evaluation.predictions import PREDICTION_DTYPES
 from mmadapter.storage.files import write_errors, write_text, write_whole
 
 ANSWERS_KEY = "answers_of"
-"""Name of the hash of everything that decides the answers, in a stored frame's attributes."""
+"""Name of the key in a stored frame's attributes and in the first line of unfinished answers."""
 
 
 def unfinished(file: Path) -> Path:
-    """The journal of answers until all of them can be written to `file`."""
+    """Return the file of the answers until all of them can be written to `file`."""
     return file.with_name(f"{file.stem}-unfinished.jsonl")
 
 
-def kept_answers(file: Path, journal: Journal) -> tuple[pd.DataFrame | None, dict[int, dict]]:
-    """All answers, or those of an unfinished evaluation."""
-    if (stored := _stored_answers(file, journal.key)) is not None:
-        unfinished(file).unlink(missing_ok=True)  # killed after its last answer
-        return stored, {}
-    return None, journal.read()
-
-
-def keep_answers(file: Path, frame: pd.DataFrame, key: str) -> None:
-    frame.attrs[ANSWERS_KEY] = key
-    write_whole(file, frame.to_parquet)
-    unfinished(file).unlink()
-
-
-def _stored_answers(file: Path, key: str) -> pd.DataFrame | None:
-    """The answers in a file if they have this key; None for another model's and for a damaged file."""
-    try:
-        frame = pd.read_parquet(file)
-    except (OSError, ValueError):  # pyarrow's errors of a damaged file among them
-        return None
-    if frame.attrs.get(ANSWERS_KEY) != key:
-        return None
-    frame["probabilities"] = [None if found is None else found.tolist() for found in frame["probabilities"]]
-    return frame.astype(PREDICTION_DTYPES)
-
-
 class Journal:
-    """Answered batches, a JSON object a line: `{index: answer}`; the first line holds the key."""
+    """A file of answers, or until all are there one JSON object a batch beside it: `{index: answer}`.
 
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self.key = path, key
+    Args:
+        file: a parquet file.
+        key: hash of everything that decides the answers; answers under another key are not used.
+    """
 
-    def read(self) -> dict[int, dict]:
-        """Read the answers by index, dropping those of another key.
+    def __init__(self, file: Path, key: str) -> None:
+        self._file, self._unfinished, self._key = file, unfinished(file), key
+
+    def read(self) -> tuple[pd.DataFrame | None, dict[int, dict]]:
+        """Return all answers; or None and those of an evaluation that did not end, by index.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the unfinished answers are damaged.
         """
+        if (stored := self._stored()) is not None:
+            self._unfinished.unlink(missing_ok=True)  # killed after the last answer
+            return stored, {}
         rows: dict[int, dict] = {}
-        kept = head = json.dumps({ANSWERS_KEY: self.key}) + "\n"
-        if self._path.exists():
-            lines = self._path.read_bytes().splitlines(keepends=True)
-            for line in lines[1:] if lines[:1] == [head.encode()] else ():
-                if not line.endswith(b"\n"):  # killed while it was written
-                    break
-                try:
-                    rows |= {int(index): row for index, row in json.loads(line).items()}
-                except (ValueError, AttributeError) as error:
-                    raise UserError(f"{self._path}: damaged ({error})\n  delete it: all is asked again") from error
-                kept += line.decode()
-        write_text(self._path, kept)
-        return rows
+        kept = head = json.dumps({ANSWERS_KEY: self._key}) + "\n"
+        lines = self._unfinished.read_bytes().splitlines(keepends=True) if self._unfinished.exists() else []
+        for line in lines[1:] if lines[:1] == [head.encode()] else ():
+            if not line.endswith(b"\n"):  # killed while writing it
+                break
+            try:
+                rows |= {int(index): row for index, row in json.loads(line).items()}
+            except (ValueError, AttributeError) as error:
+                raise UserError(
+                    f"{self._unfinished}: damaged ({error})\n  delete it to ask all questions again"
+                ) from error
+            kept += line.decode()
+        write_text(self._unfinished, kept)
+        return None, rows
 
     def add(self, rows: dict[int, dict]) -> None:
-        """Append a batch."""
-        with write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+        """Append the answers of a batch."""
+        with write_errors(self._unfinished), self._unfinished.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows) + "\n")
+
+    def finish(self, answers: pd.DataFrame) -> None:
+        """Write all answers and delete the unfinished ones."""
+        answers.attrs[ANSWERS_KEY] = self._key
+        write_whole(self._file, answers.to_parquet)
+        self._unfinished.unlink()
+
+    def _stored(self) -> pd.DataFrame | None:
+        """Return the finished answers; None if there are none, they have another key, or the file is damaged."""
+        try:
+            answers = pd.read_parquet(self._file)
+        except (OSError, ValueError):  # pyarrow raises them for a damaged file too
+            return None
+        if answers.attrs.get(ANSWERS_KEY) != self._key:
+            return None
+        answers["probabilities"] = [None if found is None else found.tolist() for found in answers["probabilities"]]
+        return answers.astype(PREDICTION_DTYPES)

@@ -1,7 +1,7 @@
-"""Answer a data set's questions with a model.
+"""A model's answers to the questions of a data set.
 
-Answers are kept batch by batch, so that a killed evaluation goes on. Batches depend on the questions alone: neither an
-interruption nor the number of processes changes a bit.
+Answers are kept batch by batch, and batches depend on the questions alone: an interrupted evaluation goes on to the
+same answers, bit for bit. Any number of processes can share the batches, and another number can go on with them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmadapter.evaluation.rules import RULES, Parsed
 from mmadapter.inference.activations import Activations, stored_activations
 from mmadapter.inference.generation import generate
 from mmadapter.inference.image_features import QuestionImages, question_images
-from mmadapter.inference.journal import Journal, keep_answers, kept_answers, unfinished
+from mmadapter.inference.journal import Journal
 from mmadapter.inference.likelihood import adaption_of, option_log_likelihoods
 from mmadapter.inference.rows import length_batches, scored_row
 from mmadapter.inference.tokenising import Encoded, Encoder
@@ -51,29 +51,27 @@ def predict(
 ) -> pd.DataFrame:
     """Answer every question of `data`, by likelihood or by greedy generation.
 
-    Likelihood takes the option with the highest summed log-probability (the first of equals), and returns the
-    probability of each, normalised over the options. Generation reads letters by the `strict` rule; an option's text
-    must be written exactly as offered.
+    Likelihood takes the option with the highest summed log-probability, the first of equal ones, and gives each
+    option's probability, normalised over the options. Generation reads letters by the `strict` rule, and option texts
+    only if they are written exactly as the option is.
 
-    Processes share the batches; the first one reads and writes `file`, and each returns all answers.
+    Processes share the batches. The first one reads and writes `file`, and each returns all answers.
 
     Args:
-        images: features of the data's images, if available; a text-only adapter needs none.
-        file: a parquet file for the answers. Answers of the same model to the same questions are read from it. A
-            journal
-            beside it lets an interrupted call go on.
-        store_activations: for likelihood, store the input of the first adapted layer on disk, or read it from there.
-            Another
-            adapter of as many layers, or another image, is then answered in a fraction of the time.
-        title: title of the progress bar.
+        images: features of the data's images, if they are computed already; a text-only adapter needs none.
+        file: a parquet file that keeps the answers; those of the same model to the same questions are read from it.
+            Until all are there, answered batches are kept beside it, and an interrupted call goes on after them.
+        store_activations: for likelihood, keep the hidden states that enter the first adapted layer on disk: another
+            adapter of as many layers, or other images, then take a fraction of the time.
+        title: of the progress bar.
 
     Returns:
         One row a question in the data's order: pid, prediction, output, unparsed, probabilities, prompt_tokens,
         truncated (`evaluation.predictions.PREDICTION_DTYPES`).
 
     Raises:
-        UserError: likelihood for instructions, a broken image, a question too long for the model, or `file` cannot be
-            written.
+        UserError: likelihood scoring of instructions, a broken image, a question too long for the model, or a `file`
+            that cannot be written.
     """
     if model.form.answer == "response" and scoring != "generate":
         raise UserError("an instruction has no options to choose among: its scoring is generate")
@@ -83,39 +81,31 @@ def predict(
     problems = list(data)
     questions = Encoder(model.llm, model.form)(problems)
     batches = length_batches(questions)
-    rows: dict[int, dict] = {}
-    if file is not None:
-        key = _key(model, questions, batches, images, scoring) if first else ""
-        journal = Journal(unfinished(file), key)
-        stored, rows = from_first(lambda: kept_answers(file, journal))
-        if stored is not None:
-            return stored
+    journal = Journal(file, _key(model, questions, batches, images, scoring)) if file is not None and first else None
+    finished, rows = from_first(lambda: journal.read() if journal else (None, {}))
+    if finished is not None:
+        return finished
     left = [indices for indices in batches if indices[0] not in rows]
-    stored_below = None
+    stored = None
     if store_activations and scoring == "likelihood" and model.first_adapted > 0:
-        read = {question.pid: scored_row(question) for question in questions}
-        stored_below = stored_activations(model, read, quiet=quiet)
+        stored = stored_activations(model, {q.pid: scored_row(q) for q in questions}, quiet=quiet)
     with torch.no_grad(), progress_bar(title, len(questions), quiet=quiet) as update:
         for indices, counts in in_step(left):
-            asked = [questions[at] for at in indices], [problems[at] for at in indices]
-            answers = _answers(model, images, stored_below, *asked, scoring)
+            batch = [questions[index] for index in indices]
+            answers = _answers(model, images, stored, batch, [problems[index] for index in indices], scoring)
             for answered in gathered([dict(zip(indices, answers, strict=True))] if counts else []):
-                if file is not None and first:
+                if journal:
                     journal.add(answered)
                 rows |= answered
             update(len(rows))
-    ordered = [rows[index] for index in range(len(questions))]
+    columns = ("prediction", "output", "unparsed", "probabilities")
     frame = predictions_frame(
         [question.pid for question in questions],
-        prediction=[row["prediction"] for row in ordered],
-        output=[row.get("output") for row in ordered],
-        unparsed=[row.get("unparsed") for row in ordered],
-        probabilities=[row.get("probabilities") for row in ordered],
+        **{name: [rows[index].get(name) for index in range(len(questions))] for name in columns},
         prompt_tokens=[len(question.prompt) for question in questions],
         truncated=[question.truncated for question in questions],
     )
-    if file is not None:
-        from_first(lambda: keep_answers(file, frame, key))
+    from_first(lambda: journal.finish(frame) if journal else None)
     return frame
 
 
@@ -127,14 +117,26 @@ def _answers(
     problems: list[Problem],
     scoring: Scoring,
 ) -> list[dict]:
-    """Answer one batch, a row a question."""
+    """Answer one batch: the columns of each question's row."""
     adaption = adaption_of(model, images, batch)
     if scoring == "likelihood":
-        below = stored.of(batch) if stored is not None else None
-        return [_most_likely(score) for score in option_log_likelihoods(model, adaption, batch, below)]
+        scores = option_log_likelihoods(model, adaption, batch, stored.of(batch) if stored else None)
+        return [{"prediction": int(s.argmax()), "probabilities": s.softmax(dim=0).tolist()} for s in scores]
+    longest = max(len(option) for question in batch for option in question.options)
     with model.prompted(adaption):
-        outputs = generate(model.llm, [question.prompt for question in batch], _answer_tokens(batch))
+        outputs = generate(model.llm, [question.prompt for question in batch], max(LETTER_TOKENS, longest + 1))
     return [_read(output, problem, model.form.answer) for output, problem in zip(outputs, problems, strict=True)]
+
+
+def _read(output: str, problem: Problem, answer: str) -> dict:
+    """Read a generated text: a letter by the default rule, or an option's text."""
+    if answer == "letter":
+        parsed = RULES[DEFAULT_RULE](output, len(problem.choices), problem.pid)
+    else:
+        spell = response_text if answer == "response" else text_answer
+        texts, text = [spell(choice).strip() for choice in problem.choices], output.strip()
+        parsed = Parsed(texts.index(text)) if text in texts else Parsed(None, "not the text of an option")
+    return {"prediction": parsed.prediction, "output": output, "unparsed": parsed.reason}
 
 
 def _key(
@@ -146,36 +148,14 @@ def _key(
 ) -> str:
     """Hash everything that decides the answers: models, tokens, images, and which questions share a batch."""
     llm = model.llm.model
-    told = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
-    digest = hashlib.sha256(json.dumps(told).encode())
+    settings = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for question in questions:
         digest.update(json.dumps([question.pid, question.prompt, question.options]).encode())
     for name, tensor in sorted(model.adapter.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())
     if images is not None and not model.adapter.text_only:
-        features, has_image = images.of([question.pid for question in questions])
-        digest.update(features.numpy())
-        digest.update(has_image.numpy())
+        for part in images.of([question.pid for question in questions]):
+            digest.update(part.numpy())
     return digest.hexdigest()
-
-
-def _most_likely(score: torch.Tensor) -> dict:
-    return {"prediction": int(score.argmax()), "probabilities": score.softmax(dim=0).tolist()}
-
-
-def _answer_tokens(batch: list[Encoded]) -> int:
-    """Enough tokens for the longest option."""
-    return max(LETTER_TOKENS, *(len(option) + 1 for question in batch for option in question.options))
-
-
-def _read(output: str, problem: Problem, answer: str) -> dict:
-    """Read a generated text: a letter by the strict rule, or an option's text."""
-    if answer == "letter":
-        parsed = RULES[DEFAULT_RULE](output, len(problem.choices), problem.pid)
-    else:
-        spell = response_text if answer == "response" else text_answer
-        texts = [spell(choice).strip() for choice in problem.choices]
-        said = output.strip()
-        parsed = Parsed(texts.index(said)) if said in texts else Parsed(None, "not the text of an option")
-    return {"prediction": parsed.prediction, "output": output, "unparsed": parsed.reason}

@@ -1,16 +1,16 @@
-"""Measure where prompts and image enter the frozen model: gates and prompt attention, layer by layer.
+"""How much the prompts and the image change the frozen model's attention, layer by layer and head by head.
 
 Axes: B batch, T tokens, H query heads, K adapter_len, D head size.
 
-For one head of an adapted layer and one question of T prompt tokens, let O (T x D) be the frozen attention's output and
-A = gate * (softmax(q k_P^T / sqrt(D)) v_P + W_v I_p) what the adapter adds (`adapter.attention`):
+For one head of an adapted layer and one question of T prompt tokens, with the frozen attention's output O (T x D) and
+the adapter's addition A = gate * (softmax(q k_P^T / sqrt(D)) v_P + W_v I_p) (`adapter.attention`):
 
-    prompts  ||A|| / ||O||                        the adapter's change of the head's output
-    image    sqrt(T) ||gate * W_v I_p|| / ||O||   the image's share of that change, the same at every token
-    entropy  mean over tokens of the entropy, in nats, of the attention over the K prompts: 0 where one prompt
-             has it all, log K where all have the same; the image does not change it
+    prompts  ||A|| / ||O||                        how much the adapter changes the head's output
+    image    sqrt(T) ||gate * W_v I_p|| / ||O||   the image's share of it: the same vector at every token
+    entropy  mean over tokens of the entropy, in nats, of the attention over the K prompts: 0 if one prompt gets
+             all of it, log K if all get the same; the image does not change it
 
-Norms are Frobenius norms over the question's tokens: a single token with a small output cannot dominate.
+Norms are Frobenius norms over the question's tokens: no single token with a small output dominates.
 """
 
 from __future__ import annotations
@@ -19,42 +19,41 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from mmadapter.adapter.attention import LayerPrompts, frozen_attention, prompt_attention, prompt_weights
 from mmadapter.inference.image_features import QuestionImages, question_images
 from mmadapter.inference.likelihood import adaption_of
-from mmadapter.inference.rows import length_batches
+from mmadapter.inference.rows import length_batches, pad_tokens
 from mmadapter.inference.tokenising import Encoder
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.files import write_text
 
 QUESTIONS = 200
-"""Most questions asked; the standard error of a mean is then a fourteenth of the spread among questions."""
+"""Most questions measured: the standard error of a mean is then a fourteenth of the spread among questions."""
 _RECORDING = "mmadapter-recording"
-"""Registered name of the adapted attention that also measures."""
+"""Name under which transformers knows the adapted attention that also measures."""
 
 
 @dataclass(frozen=True)
 class PromptAttention:
-    """What an adapter's prompts do, averaged over questions."""
+    """Effect of one adapter's prompts, averaged over questions."""
 
     n: int
-    """Number of questions asked."""
+    """Questions measured."""
     n_image: int
-    """Number of them with an image that this adapter saw."""
+    """Questions with an image that this adapter saw."""
     adapter_len: int
-    """K; entropy is at most log K."""
+    """K: entropy is at most log K."""
     heads: pd.DataFrame
     """A row for each head of each adapted layer: `layer` (in the frozen model, from 0), `head`, `gate` (after its
     activation), `prompts`, `image` (over questions with an image; NaN without any), `entropy`."""
@@ -69,19 +68,18 @@ def prompt_attention_of(
     questions: int = QUESTIONS,
     seed: int = 0,
 ) -> PromptAttention:
-    """Measure on the prompts of some questions, drawn at random.
+    """Measure an adapter on the prompts of randomly drawn questions.
 
     Args:
         data: one split.
-        images: features of the data's images, if available; a text-only adapter needs none.
-        questions: number to draw; all if there are fewer.
-        seed: seed of the draw.
+        images: features of the data's images, if they are computed already; a text-only adapter needs none.
+        questions: how many to draw at most.
+        seed: of the draw.
 
     Raises:
         UserError: a broken image, or a question too long for the model.
     """
-    drawn = set(random.Random(seed).sample(list(data.problems), min(questions, len(data))))
-    data = data.only(drawn)
+    data = data.only(set(random.Random(seed).sample(list(data.problems), min(questions, len(data)))))
     if images is None and model.tower is not None:
         images, data = question_images(model.tower, data, model.form, quiet=True)
     encoded = Encoder(model.llm, model.form)(data)
@@ -89,22 +87,21 @@ def prompt_attention_of(
     records: list[_Record] = []
     for indices in length_batches(encoded):
         batch = [encoded[index] for index in indices]
-        tokens = pad_sequence([torch.tensor(question.prompt) for question in batch], batch_first=True).to(device)
+        tokens = pad_tokens([question.prompt for question in batch]).to(device)
         lengths = torch.tensor([len(question.prompt) for question in batch], device=device)
-        record = _Record(torch.arange(tokens.shape[1], device=device) < lengths[:, None], {})
+        records.append(_Record(torch.arange(tokens.shape[1], device=device) < lengths[:, None]))
         with _recording(model), model.prompted(adaption_of(model, images, batch)):
-            model.llm.model.get_decoder()(input_ids=tokens, use_cache=False, record=record)
-        records.append(record)
+            model.llm.model.get_decoder()(input_ids=tokens, use_cache=False, record=records[-1])
     return _means(model, records)
 
 
 @dataclass(frozen=True)
 class _Record:
-    """The measurements of a batch."""
+    """Measurements of one batch."""
 
     real: Bool[Tensor, "B T"]
-    """Which tokens are not padding."""
-    layers: dict[int, Float[Tensor, "B H 3"]]
+    """False for padding."""
+    layers: dict[int, Float[Tensor, "B H 3"]] = field(default_factory=dict)
     """prompts, image (NaN for a question without one), entropy."""
 
     def add(
@@ -115,7 +112,7 @@ class _Record:
         added: Float[Tensor, "B H T D"],
         weights: Float[Tensor, "B H T K"],
     ) -> None:
-        """Add one layer's measurements."""
+        """Measure one layer: the frozen attention's output, the adapter's addition, its weights over the prompts."""
         real = self.real[:, None, :].float()
         size = _norm(frozen, real)
         image = torch.full_like(size, float("nan"))
@@ -132,10 +129,8 @@ def _norm(output: Float[Tensor, "B H T D"], real: Float[Tensor, "B 1 T"]) -> Flo
 
 
 def _means(model: MultimodalAdapter, records: list[_Record]) -> PromptAttention:
-    with torch.no_grad():
-        gates = model.adapter().gates
     rows = []
-    for gate, layer in zip(gates, sorted(records[0].layers), strict=True):
+    for gate, layer in zip(model.adapter().gates, sorted(records[0].layers), strict=True):
         measured = torch.cat([record.layers[layer] for record in records]).double()
         means = zip(gate.tolist(), *measured.nanmean(dim=0).unbind(dim=-1), strict=True)
         rows += [(layer, head, *map(float, values)) for head, values in enumerate(means)]
@@ -149,7 +144,7 @@ def _means(model: MultimodalAdapter, records: list[_Record]) -> PromptAttention:
 
 @contextmanager
 def _recording(model: MultimodalAdapter) -> Iterator[None]:
-    """Measure every forward with `record=` while the block runs."""
+    """Let forwards with `record=` measure what they compute."""
     config = model.llm.model.config
     usual = config._attn_implementation
     config._attn_implementation = _RECORDING
@@ -160,7 +155,7 @@ def _recording(model: MultimodalAdapter) -> Iterator[None]:
 
 
 def _recorded_attention(module, query, key, value, attention_mask, scaling, softcap=None, *, record: _Record, **kwargs):
-    """The attention of `adapter.attention`, with the same operations in the same order, that also fills `record`."""
+    """Compute what `adapter.attention` does, in the same order, and show its parts to `record`."""
     output = frozen_attention(module, query, key, value, attention_mask, softcap, scaling=scaling, **kwargs)
     prompts: LayerPrompts | None = getattr(module, "adaption", None)
     if prompts is not None:
@@ -176,15 +171,12 @@ AttentionMaskInterface.register(_RECORDING, sdpa_mask)
 
 
 def write_prompt_attention(measured: PromptAttention, file: Path) -> None:
-    """Write the measurements as JSON: a report then needs no model."""
-    heads = measured.heads.astype(object).where(measured.heads.notna(), None)
+    """Write measurements as JSON, for a report without a model."""
+    heads = measured.heads.astype(object).where(measured.heads.notna(), None).to_dict(orient="records")
     content = {
         "questions": measured.n,
         "with_image": measured.n_image,
         "adapter_len": measured.adapter_len,
-        "heads": [
-            {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
-            for row in heads.to_dict(orient="records")
-        ],
+        "heads": [{k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in heads],
     }
     write_text(file, json.dumps(content, allow_nan=False) + "\n")

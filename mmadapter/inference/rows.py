@@ -1,4 +1,4 @@
-"""Lay out a question for one forward, and batch questions of similar length."""
+"""Questions laid out as rows of a forward, and rows of similar length gathered in batches."""
 
 from __future__ import annotations
 
@@ -12,29 +12,41 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmadapter.inference.tokenising import Encoded
 
-
-def pad_tokens(rows: Sequence[Sequence[int]]) -> Int[Tensor, "B T"]:
-    """Stack rows of different lengths, padded on the right."""
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-
-
 SCORING_TOKENS = 2048
-"""Padded tokens of a batch without gradients; more leave a processor's cache."""
+"""Padded tokens of a batch without gradients: more no longer fit into a processor's cache."""
 
 PADDING = 0.1
-"""Largest share of padding in a row."""
+"""Largest share of padding in a row of a batch."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A question laid out for one forward."""
+    """One question with the answers to be scored, laid out for one forward."""
 
     tokens: list[int]
     positions: list[int]
     branch: list[int]
-    """0 for the part that all answers share, 1 + answer for a branch."""
+    """Of each token: 0 if all answers share it, else 1 + the index of its answer."""
     reads: list[tuple[int, int, int]]
-    """(answer, column that predicts it, token) of every scored token."""
+    """(answer, column, token) of each scored token; the logits at the column predict it."""
+
+
+def scored_row(question: Encoded) -> Row:
+    """Lay out a question for answering; only tokens that its options do not share are scored."""
+    return _laid_out(question.prompt, question.options, whole=False)
+
+
+def trained_row(question: Encoded, *, choices: bool) -> Row:
+    """Lay out a question for training: with its target, or with `choices` (as in validation) all `compared_answers`.
+
+    All tokens of an answer are scored.
+    """
+    return _laid_out(question.prompt, compared_answers(question) if choices else [question.target], whole=True)
+
+
+def compared_answers(question: Encoded) -> list[list[int]]:
+    """Return the options, and the target if it is none of them: options that are letters have no end token."""
+    return question.options if question.target in question.options else [*question.options, question.target]
 
 
 def _laid_out(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -> Row:
@@ -43,38 +55,33 @@ def _laid_out(prompt: list[int], answers: Sequence[list[int]], *, whole: bool) -
     row = Row(prompt + shared, list(range(start)), [0] * start, [])
     for index, tokens in enumerate(answers):
         first = answers.index(tokens)
-        if first < index:  # equal answers are one branch: exactly as likely, and the first of them is chosen
+        if first < index:  # equal answers are one branch: equally likely, and scoring chooses the first
             row.reads.extend([(index, column, token) for answer, column, token in row.reads if answer == first])
             continue
-        branch = tokens[len(shared) :]
-        columns = [start - 1, *range(len(row.tokens), len(row.tokens) + len(branch) - 1)]
+        scored = tokens[len(shared) :]
+        columns = [start - 1, *range(len(row.tokens), len(row.tokens) + len(scored) - 1)]
         if whole:
-            columns, branch = [*range(len(prompt) - 1, start - 1), *columns], tokens
-        row.reads.extend(zip([index] * len(branch), columns, branch, strict=True))
-        own = tokens[len(shared) : -1]
-        row.tokens.extend(own)
-        row.positions.extend(range(start, start + len(own)))
-        row.branch.extend([index + 1] * len(own))
+            columns, scored = [*range(len(prompt) - 1, start - 1), *columns], tokens
+        row.reads.extend(zip([index] * len(scored), columns, scored, strict=True))
+        branch = tokens[len(shared) : -1]
+        row.tokens.extend(branch)
+        row.positions.extend(range(start, start + len(branch)))
+        row.branch.extend([index + 1] * len(branch))
     return row
 
 
-def scored_row(question: Encoded) -> Row:
-    """Lay out a question to be answered."""
-    return _laid_out(question.prompt, question.options, whole=False)
-
-
-def trained_row(question: Encoded, *, choices: bool) -> Row:
-    """Lay out a question for training: with its right answer or, with `choices`, with all options, as in validation."""
-    return _laid_out(question.prompt, compared_answers(question) if choices else [question.target], whole=True)
-
-
-def compared_answers(question: Encoded) -> list[list[int]]:
-    """The options, and the target if it is none of them: letters are compared without their end."""
-    return question.options if question.target in question.options else [*question.options, question.target]
+def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens that all sequences start with; never a whole sequence, so that each has a token to score."""
+    prefix = []
+    for tokens in zip(*(sequence[:-1] for sequence in sequences), strict=False):
+        if len(set(tokens)) > 1:
+            break
+        prefix.append(tokens[0])
+    return prefix
 
 
 def row_inputs(rows: Sequence[Row], device: torch.device) -> tuple[Int[Tensor, "B T"], dict[str, Tensor]]:
-    """Build the decoder's inputs for rows in one forward: tokens, and positions and mask where rows branch."""
+    """Return the tokens of rows in one forward, and the decoder's other inputs if any row branches."""
     tokens = pad_tokens([row.tokens for row in rows]).to(device)
     if not any(branch for row in rows for branch in row.branch):
         return tokens, {}
@@ -84,31 +91,34 @@ def row_inputs(rows: Sequence[Row], device: torch.device) -> tuple[Int[Tensor, "
 
 
 def _tree_mask(branch: Tensor) -> Bool[Tensor, "B 1 T T"]:
-    """Which token sees which: earlier ones of the shared part or of its own branch."""
+    """Let each token see the earlier ones that all answers share and those of its own branch."""
     steps = torch.arange(branch.shape[1], device=branch.device)
     causal = steps[:, None] >= steps[None, :]
     visible = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
     return (causal & visible)[:, None]
 
 
-def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """The common beginning of all options; never a whole option, so that each keeps a token of its own."""
-    prefix = []
-    for tokens in zip(*(sequence[:-1] for sequence in sequences), strict=False):
-        if len(set(tokens)) > 1:
-            break
-        prefix.append(tokens[0])
-    return prefix
+def pad_tokens(rows: Sequence[Sequence[int]]) -> Int[Tensor, "B T"]:
+    """Return rows of different lengths as one tensor, padded on the right, where no token of a row sees it."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def length_batches(questions: Sequence[Encoded], max_tokens: int = SCORING_TOKENS) -> list[list[int]]:
-    """Batch questions for scoring, by index."""
+    """Return the indices of questions in batches for scoring."""
     return similar_lengths([scored_length(question) for question in questions], max_tokens)
 
 
+def scored_length(question: Encoded) -> int:
+    """Return the tokens of a question with all its options; those that they share count once."""
+    shared = len(common_prefix(question.options))
+    return len(question.prompt) + shared + sum(len(option) - shared - 1 for option in question.options)
+
+
 def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Batch rows of similar length, longest first: at most `max_tokens` padded tokens a batch (or a single row), and no
-    row more than `PADDING` shorter than the longest."""
+    """Return the indices of rows in batches of similar length, longest first.
+
+    A batch has at most `max_tokens` padded tokens or a single row, and no row with more than `PADDING`.
+    """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         longest = lengths[batches[-1][0]] if batches else 0
@@ -118,9 +128,3 @@ def similar_lengths(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
-
-
-def scored_length(question: Encoded) -> int:
-    """Tokens of a question with all its options, the shared ones counted once."""
-    shared = len(common_prefix(question.options))
-    return len(question.prompt) + shared + sum(len(option) - shared - 1 for option in question.options)

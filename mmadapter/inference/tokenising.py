@@ -1,9 +1,10 @@
-"""Tokenise problems: the prompt, and the answer for each option."""
+"""Problems as tokens: the prompt, and the answer that each option would be."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,14 +25,14 @@ from mmadapter.storage.paths import cache_dir
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A problem as tokens. An answer is never cut; a prompt that is too long loses the middle of its hint."""
+    """One problem as tokens. Answers are never cut; a prompt that is too long loses the middle of its hint."""
 
     pid: str
     prompt: list[int]
     target: list[int]
-    """The answer to learn: the right one and the end-of-text token."""
+    """The right answer and the end-of-text token, which training teaches after the prompt."""
     options: list[list[int]]
-    """The answers to compare: up to their letter, or option texts with their end."""
+    """The answers that scoring compares after the prompt: up to their letter, or texts with their end-of-text token."""
     answer: int
     truncated: bool
 
@@ -47,30 +48,43 @@ class Encoder:
     def __init__(self, llm: LanguageModel, form: InputFormat) -> None:
         self.llm, self.answer, self.max_tokens = llm, form.answer, form.max_tokens
         self._opening = OPENING if form.answer == "response" else "Answer:"
-        self._anchor = self._ids(self._opening)
+        self._opening_ids = self._ids(self._opening)
         self._targets: dict[str, list[int]] = {}
         letters = [self._target(letter_answer(index)) for index in range(len(LETTERS))]
         differ = [at for at, tokens in enumerate(zip(*letters, strict=False)) if len(set(tokens)) > 1]
         self._scored = None
-        """Number of answer tokens that are compared: all (None), or up to the letter if only that one differs."""
+        """Tokens of an answer that are compared: all (None), or up to the letter if no other token differs."""
         if form.answer == "letter" and len(differ) == 1 and len({*map(len, letters)}) == 1:
             self._scored = differ[0] + 1
 
     def __call__(self, problems: Iterable[Problem]) -> list[Encoded]:
-        """Encode problems in order, reading from `tokens/` of the cache where that has been done before.
+        """Encode problems in order, or read them from `tokens/` in the cache if they are there.
 
         Raises:
             UserError: a problem does not fit `max_tokens` even without its hint.
         """
         problems = list(problems)
         path = cache_dir() / "tokens" / f"{self._key(problems)}.parquet"
-        with suppress(OSError, ValueError, TypeError):  # not there, or damaged: then it is made again
+        with suppress(OSError, ValueError, TypeError):  # missing or damaged: encode them again
             return [Encoded(**row) for row in pq.read_table(path).to_pylist()]
-        questions = self._encode_all(problems)
+        texts = [self._prompt_text(problem, problem.hint) for problem in problems]
+        prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
+        questions = [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]
         table = pa.Table.from_pylist([{name: getattr(q, name) for name in Encoded.__slots__} for q in questions])
-        with sole_writer(path.parent, wait=lambda told: None):
+        with sole_writer(path.parent, wait=lambda _: None):
             write_whole(path, lambda part: pq.write_table(table, part))
         return questions
+
+    def prompt(self, problem: Problem) -> list[int]:
+        """Encode a prompt alone, whole, for free generation."""
+        return self.llm.bos + self._ids(self._prompt_text(problem, problem.hint))
+
+    def answers(self, choices: Sequence[str]) -> list[str]:
+        """Return the text that training teaches for each option."""
+        if self.answer == "letter":
+            return [letter_answer(index) for index in range(len(choices))]
+        spell = response_text if self.answer == "response" else text_answer
+        return [spell(choice) for choice in choices]
 
     def _key(self, problems: Sequence[Problem]) -> str:
         """Hash everything that decides the tokens."""
@@ -80,11 +94,6 @@ class Encoder:
         digest.update(json.dumps([form, asked]).encode())
         return digest.hexdigest()[:32]
 
-    def _encode_all(self, problems: Sequence[Problem]) -> list[Encoded]:
-        texts = [self._prompt_text(p, p.hint) for p in problems]
-        prompts = self.llm.tokenizer(texts, add_special_tokens=False).input_ids if texts else []
-        return [self._encode(problem, ids) for problem, ids in zip(problems, prompts, strict=True)]
-
     def _encode(self, problem: Problem, prompt: list[int]) -> Encoded:
         targets = [self._target(text) for text in self.answers(problem.choices)]
         room = self.max_tokens - len(self.llm.bos) - max(map(len, targets))
@@ -92,56 +101,40 @@ class Encoder:
         if truncated:
             prompt = self._shortened(problem, room)
         options = [target[: self._scored] for target in targets]
-        prompt = self.llm.bos + prompt
-        return Encoded(problem.pid, prompt, targets[problem.answer], options, problem.answer, truncated)
-
-    def prompt(self, problem: Problem) -> list[int]:
-        """Tokenise a whole prompt alone, for free answers."""
-        return self.llm.bos + self._ids(self._prompt_text(problem, problem.hint))
+        return Encoded(problem.pid, self.llm.bos + prompt, targets[problem.answer], options, problem.answer, truncated)
 
     def _prompt_text(self, problem: Problem, hint: str | None) -> str:
-        """Write the prompt of a problem, or of an instruction with its input, with this hint."""
+        """Return the prompt of a question with this hint, or of an instruction with this input."""
         if self.answer == "response":
             return instruction_prompt(problem.question, hint)
         return prompt_text(problem.question, hint, problem.choices, answer=self.answer)
 
-    def answers(self, choices: Sequence[str]) -> list[str]:
-        """The answer text of each option."""
-        if self.answer == "letter":
-            return [letter_answer(index) for index in range(len(choices))]
-        spell = response_text if self.answer == "response" else text_answer
-        return [spell(choice) for choice in choices]
-
     def _target(self, text: str) -> list[int]:
-        """Tokenise an answer as it follows the prompt, with the end-of-text token."""
+        """Encode an answer as it follows the prompt, and add the end-of-text token."""
         if text not in self._targets:
-            whole = self._ids(self._opening + text)
-            if whole[: len(self._anchor)] != self._anchor:
+            whole, start = self._ids(self._opening + text), len(self._opening_ids)
+            if whole[:start] != self._opening_ids:
                 raise UserError(f"{self.llm.name}: this tokenizer joins {self._opening!r} with the answer {text!r}")
-            self._targets[text] = [*whole[len(self._anchor) :], self.llm.tokenizer.eos_token_id]
+            self._targets[text] = [*whole[start:], self.llm.tokenizer.eos_token_id]
         return self._targets[text]
 
     def _shortened(self, problem: Problem, room: int) -> list[int]:
-        """The prompt with the middle of its hint cut to fit into `room` tokens."""
+        """Encode the prompt with as many of its hint's first and last words as fit into `room` tokens."""
         words = (problem.hint or "").split(" ")
-        fitting, low, high = None, 0, len(words)
-        while low < high:  # bisection for the largest number of words that fits
-            kept = (low + high) // 2
+
+        def with_words(kept: int) -> list[int]:
             hint = " ".join([*words[: (kept + 1) // 2], "...", *words[len(words) - kept // 2 :]])
-            ids = self._ids(self._prompt_text(problem, hint))
-            if len(ids) <= room:
-                fitting, low = ids, kept + 1
-            else:
-                high = kept
-        if fitting is None:
-            what = (
-                ("instruction and response", "input") if self.answer == "response" else ("question and options", "hint")
-            )
+            return self._ids(self._prompt_text(problem, hint))
+
+        too_many = bisect_right(range(len(words)), room, key=lambda kept: len(with_words(kept)))
+        if too_many == 0:
+            response = self.answer == "response"
+            whole, cut = ("instruction and response", "input") if response else ("question and options", "hint")
             raise UserError(
-                f"problem {problem.pid}: {what[0]} do not fit into {self.max_tokens} tokens "
-                f"even without the {what[1]}; raise --max-tokens"
+                f"problem {problem.pid}: {whole} do not fit into {self.max_tokens} tokens "
+                f"even without the {cut}; raise --max-tokens"
             )
-        return fitting
+        return with_words(too_many - 1)
 
     def _ids(self, text: str) -> list[int]:
         return self.llm.tokenizer(text, add_special_tokens=False).input_ids

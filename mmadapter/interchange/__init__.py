@@ -1,1 +1,1 @@
-"""Read and write other programs' adapters: the authors' release, PEFT's adaption prompt, litgpt's."""
+"""Adapters in other programs' formats: the authors' release, PEFT's adaption prompt, litgpt's."""

@@ -1,4 +1,4 @@
-"""Convert an adapter from any format to any other. The source's format is detected, the target is new and whole."""
+"""Conversion of an adapter from any format to any other; litgpt's is only read."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Gate = Literal["tanh", "identity"]
 NOTES = {
     "authors": "gates are read as {gate}(gate): the authors' training code has tanh, their inference code identity "
     "(--gate)",
-    "litgpt": "litgpt takes the prompts' keys and values from other rows than its formula since its pull request 1013 "
-    "(0.5.13 does): an adapter trained by such a version answers otherwise here",
+    "litgpt": "since its pull request 1013 (in 0.5.13) litgpt takes the prompts' keys and values from other rows than "
+    "its formula does: an adapter trained by such a version answers differently here",
 }
 
 
@@ -47,22 +47,22 @@ def convert(
     adapter_len: int | None = None,
     gate: Gate | None = None,
 ) -> list[str]:
-    """Read an adapter in its format and write it in another.
+    """Read an adapter in the format that it has and write it in another.
 
     Args:
-        source: a folder of mmadapter's or PEFT's or a repository on the hub that holds one, or a file of the authors'
-            or of litgpt.
-        output: a folder, or for `authors` a file; nothing may be there.
+        source: a folder of mmadapter or PEFT, a repository on the hub that holds one, or a file of the authors or
+            litgpt.
+        output: a new folder, or for `authors` a new file.
         llm: the frozen language model, a name for `load_llm`; None for the one that the source names.
-        adapter_len: K of an authors' file, 10 if None.
-        gate: activation of the gates in the authors' code; None is tanh for reading, the adapter's own for writing.
+        adapter_len: K of an authors' file; None is 10.
+        gate: the activation of gates in the authors' code; None is tanh for reading, and for writing the adapter's own.
 
     Returns:
-        Lines for the user: what was done, and what to know about it.
+        Lines for the user: what was converted, and what to know about it.
 
     Raises:
-        UserError: anything that cannot be read, does not belong to this language model, or cannot be said exactly in
-            the other format. Nothing is written then.
+        UserError: an adapter that cannot be read, does not belong to this language model, or that the other format
+            cannot hold exactly. Nothing is written then.
     """
     if output.exists():
         raise UserError(f"{output}: is there already; name one that is not")
@@ -92,15 +92,15 @@ def convert(
     else:
         write_torch_file(to_authors(adapter, model, gate), output)
     config, size = adapter.config, sum(part.numel() for part in adapter.parameters())
-    told = [
+    converted = (
         f"{source} ({kind}) -> {output} ({to}): {config.adapter_len} prompts in each of {config.adapter_layers} layers "
         f"of {model.name}, {size:,} parameters"
-    ]
-    return told + ([NOTES[kind].format(gate=gate or "tanh")] if kind in NOTES else [])
+    )
+    return [converted, *([NOTES[kind].format(gate=gate or "tanh")] if kind in NOTES else [])]
 
 
 def _kind(source: Path) -> tuple[str, dict[str, Tensor]]:
-    """Detect the source's format; for a file, also return its tensors."""
+    """Return the source's format, and its tensors if it is a file."""
     if source.is_dir():
         file = source / ADAPTER_CONFIG  # both formats' configuration has this name
         if not file.exists():
@@ -117,7 +117,7 @@ def _kind(source: Path) -> tuple[str, dict[str, Tensor]]:
 def _read(
     source: Path, kind: str, tensors: dict[str, Tensor], llm: str | None, length: int, gate: Gate
 ) -> tuple[Adapter, LanguageModel]:
-    """Read the adapter, and its language model without weights."""
+    """Return the adapter, and its language model without weights."""
     if kind == "mmadapter":
         adapter, saved = load_adapter(source)
         model = _skeleton(source, llm or saved.get("llm"))
@@ -143,7 +143,7 @@ def _skeleton(source: Path, name: object) -> LanguageModel:
 
 
 def _write_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Fill a temporary folder with `write` and move it into place: whole or not at all."""
+    """Let `write` fill a temporary folder beside `folder`, then put it in its place: whole, or not at all."""
     part = folder.with_name(folder.name + ".part")
     try:
         with write_errors(folder):

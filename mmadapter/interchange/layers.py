@@ -1,10 +1,11 @@
-"""The content that all formats share: prompts and a gate for each of the topmost layers, and no image.
+"""The content that all formats share: prompts and a gate for each of a language model's topmost layers, and no image.
 
 Axes: C hidden size, H query heads, K adapter_len, L adapter_layers of N.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -16,36 +17,48 @@ from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
 
 EXACT = (torch.float32, torch.bfloat16, torch.float16)
-"""Precisions that float32 holds without rounding."""
+"""Dtypes that a float32 adapter holds without rounding."""
+
+
+def tensors_by_layer(tensors: Mapping[str, Tensor], name: re.Pattern[str], where: str) -> dict[str, dict[int, Tensor]]:
+    """Return tensors by their kind and layer, the two groups `kind` and `layer` of the pattern of a name.
+
+    Raises:
+        UserError: a tensor with another name.
+    """
+    found = {key: match for key in tensors if (match := name.fullmatch(key))}
+    refuse_others(tensors, found, where)
+    kinds: dict[str, dict[int, Tensor]] = {}
+    for key, match in found.items():
+        kinds.setdefault(match["kind"], {})[int(match["layer"])] = tensors[key]
+    return kinds
 
 
 def text_adapter(
     prompts: Mapping[int, Tensor], gates: Mapping[int, Tensor], llm: LanguageModel, activation: str, where: str
 ) -> Adapter:
-    """Build a text-only adapter from layers by their number in the language model, from 0.
+    """Return a text-only adapter.
 
     Args:
-        prompts: (K, C) each.
-        gates: of any shape with H numbers, or 1 for all heads.
-        activation: of the gates, one of `GATE_ACTIVATIONS`.
+        prompts: by layer of the language model, from 0, (K, C) each.
+        gates: by layer, of any shape with H numbers, or 1 for all heads.
+        activation: one of `GATE_ACTIVATIONS`.
         where: the file, for messages.
 
     Raises:
-        UserError: not the topmost layers, tensors that do not fit each other or the language model, or numbers that
-            float32 cannot hold.
+        UserError: not the topmost layers, tensors that do not fit each other or the model, or float32 cannot hold them.
     """
-    depth, config = len(llm.layers), llm.model.config
-    width, heads = config.hidden_size, config.num_attention_heads
+    depth, width, heads = len(llm.layers), llm.model.config.hidden_size, llm.model.config.num_attention_heads
     layers = sorted(prompts)
     if not layers or layers != list(range(depth - len(layers), depth)) or layers != sorted(gates):
         raise UserError(
-            f"{where}: has prompts for layers {_told(prompts)} and gates for layers {_told(gates)}; {llm.name} has "
+            f"{where}: has prompts for layers {_listed(prompts)} and gates for layers {_listed(gates)}; {llm.name} has "
             f"{depth} layers (0 to {depth - 1}), and the topmost ones are adapted\n  does it belong to this model?"
         )
-    for name, of in (("prompts", prompts), ("gate", gates)):
-        for layer in layers:
-            if of[layer].dtype not in EXACT or of[layer].layout != torch.strided or of[layer].is_meta:
-                raise UserError(f"{where}: layer {layer}: its {name} are {of[layer].dtype}, not float32 or half")
+    for kind, tensors in (("prompts", prompts), ("gate", gates)):
+        for layer, tensor in sorted(tensors.items()):
+            if tensor.dtype not in EXACT or tensor.layout != torch.strided or tensor.is_meta:
+                raise UserError(f"{where}: layer {layer}: its {kind} are {tensor.dtype}, not float32 or half")
     length: int = next(iter(prompts[layers[0]].shape), 0)
     for layer in layers:
         if prompts[layer].shape != (length, width) or not length:
@@ -58,36 +71,26 @@ def text_adapter(
                 f"{where}: layer {layer}: {gates[layer].numel()} gates; {llm.name} has {heads} heads\n"
                 "  does it belong to this model?"
             )
-    tensors = {
+    stacked = {
         "prompts": torch.stack([prompts[layer].float() for layer in layers]),
         "gates": torch.stack([gates[layer].float().flatten().expand(heads) for layer in layers]),
     }
-    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+    if wrong := [name for name, tensor in stacked.items() if not tensor.isfinite().all()]:
         raise UserError(f"{where}: its {wrong[0]} hold what is no finite number")
+    sizes = {"hidden_size": width, "num_heads": heads, "adapter_len": length, "adapter_layers": len(layers)}
     with torch.device("meta"):
-        adapter = Adapter(
-            AdapterConfig(
-                hidden_size=width,
-                num_heads=heads,
-                adapter_len=length,
-                adapter_layers=len(layers),
-                gate_activation=activation,
-            )
-        )
-    adapter.load_state_dict(tensors, assign=True)
+        adapter = Adapter(AdapterConfig(**sizes, gate_activation=activation))
+    adapter.load_state_dict(stacked, assign=True)
     return adapter
 
 
 def layers_of(
     adapter: Adapter, llm: LanguageModel, kind: str
 ) -> tuple[range, Float[Tensor, "L K C"], Float[Tensor, "L H"]]:
-    """The numbers of the adapted layers, with their stored prompts and gates.
-
-    Args:
-        kind: the format's name, for messages.
+    """Return the adapted layers' numbers, their prompts and their gates before the activation.
 
     Raises:
-        UserError: it has what `kind` has no place for.
+        UserError: the format `kind` has no place for this adapter.
     """
     if not adapter.text_only:
         raise UserError(f"this adapter reads images, and {kind} has no place for its projection: it stays mmadapter's")
@@ -98,22 +101,19 @@ def layers_of(
 
 
 def activated(adapter: Adapter, gates: Tensor) -> Tensor:
-    """The gates after their activation."""
+    """Return gates after the adapter's activation."""
     return GATE_ACTIVATIONS[adapter.config.gate_activation](gates)
 
 
-def refuse_others(names: Iterable[str], own: Iterable[str], where: str, hint: str = "") -> None:
-    """
-    Raises:
-        UserError: some tensors are missing or surplus.
-    """
-    names, own = set(names), set(own)
-    for kind, these in (("missing", own - names), ("surplus", names - own)):
+def refuse_others(names: Iterable[str], expected: Iterable[str], where: str, hint: str = "") -> None:
+    """Raise a UserError that names missing and surplus tensors."""
+    names, expected = set(names), set(expected)
+    for kind, these in (("missing", expected - names), ("surplus", names - expected)):
         if these:
             some = ", ".join(name[:60] for name in sorted(these)[:3])
             raise UserError(f"{where}: {len(these)} tensors are {kind}: {some}{hint}")
 
 
-def _told(layers: Iterable[int]) -> str:
+def _listed(layers: Iterable[int]) -> str:
     layers = sorted(layers)
     return ", ".join(map(str, layers if len(layers) < 6 else [*layers[:2], "...", layers[-1]])) or "none"

@@ -1,10 +1,10 @@
-"""PEFT's `adaption_prompt`: a folder with `adapter_model.safetensors` and `adapter_config.json`.
+"""PEFT's `adaption_prompt`: a folder of `adapter_model.safetensors` and `adapter_config.json`.
 
     base_model.model.model.layers.N.self_attn.adaption_prompt    (1, K, C)
     base_model.model.model.layers.N.self_attn.adaption_gate      (1,)
 
-One gate for all heads of a layer, without an activation. Where PEFT computes something else than the paper's formula,
-nothing is converted: on models whose output projection has a bias it adds that bias twice.
+All heads of a layer have one gate, without an activation. Models on which PEFT computes something else than the paper's
+formula are refused: it adds the bias of an output projection twice.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ from mmadapter.adapter.parameters import Adapter
 from mmadapter.adapter.weights import read_weights
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.errors import UserError
-from mmadapter.interchange.layers import activated, layers_of, refuse_others, text_adapter
+from mmadapter.interchange.layers import activated, layers_of, tensors_by_layer, text_adapter
 from mmadapter.storage.files import write_text, write_whole
 from mmadapter.storage.untrusted import MAX_RECORD, read_json_object, short
 
-WEIGHTS, PICKLE, CONFIG = (
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-    "adapter_config.json",
+WEIGHTS, PICKLE, CONFIG = "adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"
+_NAME = re.compile(
+    r"base_model\.model\.model\.layers\.(?P<layer>0|[1-9][0-9]{0,3})\.self_attn\.(?P<kind>adaption_prompt|adaption_gate)"
 )
-_NAME = re.compile(r"base_model\.model\.model\.layers\.(0|[1-9][0-9]{0,3})\.self_attn\.(adaption_prompt|adaption_gate)")
 _FAMILIES = ("llama", "mistral")
-"""PEFT's families that the adapter knows; its third is GPT-2."""
+"""PEFT also knows GPT-2, which this package does not."""
 
 
 def base_model(folder: Path) -> str | None:
-    """The language model's name in a PEFT adapter's configuration, if it has one.
+    """Return the name of the language model in a PEFT adapter's configuration, if it has one.
 
     Raises:
         UserError: not an adaption prompt.
@@ -45,7 +43,8 @@ def base_model(folder: Path) -> str | None:
 
 
 def from_peft(folder: Path, llm: LanguageModel) -> Adapter:
-    """
+    """Return PEFT's adapter.
+
     Raises:
         UserError: not an adaption prompt, a pickle, missing or surplus tensors, another model's sizes, or a model on
             which PEFT computes something else.
@@ -55,22 +54,15 @@ def from_peft(folder: Path, llm: LanguageModel) -> Adapter:
     if not file.exists() and (folder / PICKLE).exists():
         raise UserError(
             f"{folder / PICKLE}: is a pickle, and is not loaded, for it could run a program\n"
-            f"  PEFT's save_pretrained writes {WEIGHTS} unless it is told otherwise"
+            f"  PEFT's save_pretrained writes {WEIGHTS} by default"
         )
-    tensors = read_weights(file)
-    found = {name: match for name in tensors if (match := _NAME.fullmatch(name))}
-    refuse_others(tensors, found, str(file))
-    parts: dict[str, dict[int, Tensor]] = {"adaption_prompt": {}, "adaption_gate": {}}
-    for name, match in found.items():
-        parts[match[2]][int(match[1])] = tensors[name]
-    prompts = {layer: prompt.squeeze(0) for layer, prompt in parts["adaption_prompt"].items()}
-    adapter = text_adapter(prompts, parts["adaption_gate"], llm, "identity", str(file))
+    parts = tensors_by_layer(read_weights(file), _NAME, str(file))
+    prompts = {layer: prompt.squeeze(0) for layer, prompt in parts.get("adaption_prompt", {}).items()}
+    adapter = text_adapter(prompts, parts.get("adaption_gate", {}), llm, "identity", str(file))
     for name in ("adapter_len", "adapter_layers"):
-        if config.get(name) != getattr(adapter.config, name):
-            raise UserError(
-                f"{folder / CONFIG}: {name} is {short(config.get(name))}, but {getattr(adapter.config, name)} "
-                f"in {WEIGHTS}"
-            )
+        stated, found = config.get(name), getattr(adapter.config, name)
+        if stated != found:
+            raise UserError(f"{folder / CONFIG}: {name} is {short(stated)}, but {found} in {WEIGHTS}")
     return adapter
 
 
@@ -78,20 +70,19 @@ def to_peft(adapter: Adapter, llm: LanguageModel, folder: Path) -> None:
     """Write both files.
 
     Raises:
-        UserError: it cannot be said exactly in PEFT's format.
+        UserError: PEFT's format cannot hold exactly this adapter.
     """
     layers, prompts, gates = layers_of(adapter, llm, "PEFT's adaption prompt")
     _check_model(llm)
-    gates = activated(adapter, gates)
-    for layer, gate in zip(layers, gates, strict=True):
+    tensors: dict[str, Tensor] = {}
+    for layer, prompt, gate in zip(layers, prompts, activated(adapter, gates), strict=True):
         if not (gate == gate[0]).all():
             raise UserError(
                 f"layer {layer}: its heads have gates from {gate.min():.4g} to {gate.max():.4g}, and PEFT's adaption "
                 "prompt has one for all heads of a layer: it would be another adapter"
             )
-    name = "base_model.model.model.layers.{}.self_attn.{}"
-    tensors = {name.format(n, "adaption_prompt"): prompt[None] for n, prompt in zip(layers, prompts, strict=True)}
-    tensors |= {name.format(n, "adaption_gate"): gate[:1] for n, gate in zip(layers, gates, strict=True)}
+        name = f"base_model.model.model.layers.{layer}.self_attn"
+        tensors |= {f"{name}.adaption_prompt": prompt[None], f"{name}.adaption_gate": gate[:1]}
     data = save({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, {"format": "pt"})
     write_whole(folder / WEIGHTS, lambda part: part.write_bytes(data))
     config = {

@@ -1,6 +1,6 @@
-"""Save the state of a training between two steps in one file, whole or not at all, and keep the one before it.
+"""The state of a training between two steps, in one file that is whole or absent; the file before it is kept.
 
-A training is deterministic: from either of the two it goes on to the same adapter.
+Training is deterministic: it goes on from either file to the same adapter.
 """
 
 from __future__ import annotations
@@ -19,36 +19,34 @@ from mmadapter.storage.tensors import Damaged, load_tensors, save_tensors
 
 @dataclass
 class Progress:
-    """The position of a training."""
+    """Position of a training."""
 
     epoch: int = 0
     """Epoch of the next step, from 0."""
     batch: int = 0
-    """Batch within that epoch of the next step."""
+    """Batch of that epoch that the next step takes."""
     step: int = 0
     """Optimiser steps done."""
     loss_sum: float = 0.0
-    """Summed loss of this epoch's answer tokens so far, in nats."""
+    """Loss of this epoch so far, in nats over its answer tokens."""
     tokens: int = 0
-    """Number of this epoch's answer tokens so far."""
+    """Answer tokens of this epoch so far."""
     best_epoch: int | None = None
     best_accuracy: float | None = None
     best_loss: float | None = None
 
     def advance(self, loss: float, tokens: int) -> None:
-        """Count a step with `tokens` answer tokens and a mean loss of `loss`."""
+        """Count a step with a mean loss of `loss` over `tokens` answer tokens."""
         self.step, self.batch = self.step + 1, self.batch + 1
         self.loss_sum, self.tokens = self.loss_sum + loss * tokens, self.tokens + tokens
 
     def end_epoch(self, val_loss: float | None, val_accuracy: float | None) -> bool:
-        """Go to the next epoch, and return whether this one was the best so far; without validation the last one is."""
+        """Go to the next epoch; return whether this one was the best so far, as it always is without validation."""
         self.epoch, self.batch, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
         if val_loss is None or self.best_loss is None:
             best = True
-        elif val_accuracy is None or self.best_accuracy is None:
-            best = val_loss < self.best_loss
         else:
-            best = (val_accuracy, -val_loss) > (self.best_accuracy, -self.best_loss)
+            best = (val_accuracy or 0.0, -val_loss) > (self.best_accuracy or 0.0, -self.best_loss)
         if best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, val_accuracy, val_loss
         return best
@@ -61,11 +59,7 @@ def save_checkpoint(
     progress: Progress,
     best: dict[str, Tensor],
 ) -> None:
-    """Write the adapter, the optimiser's moments and the best epoch's adapter, keeping the last checkpoint.
-
-    Raises:
-        UserError: the folder cannot be written; both checkpoints are as they were.
-    """
+    """Write the adapter, the optimiser's moments and the best epoch's adapter; keep the last checkpoint too."""
     tensors = {f"adapter.{name}": tensor for name, tensor in adapter.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -75,28 +69,28 @@ def save_checkpoint(
 
 
 def checkpoint_bytes(adapter: nn.Module) -> int:
-    """Most bytes that a training writes: three checkpoints (the last, the one before, the one being written), each with
-    the adapter, the best epoch's and two moments, and the adapter itself."""
+    """Return the most bytes a training writes: the adapter, and the last checkpoint, the one before it and the one
+    being written, each with two adapters and two moments."""
     return (3 * 4 + 1) * sum(tensor.nbytes for tensor in adapter.state_dict().values())
 
 
 def load_checkpoint(
     folder: VariantFolder, adapter: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Load the last checkpoint into `adapter` and `optimizer`, or the previous one if that is damaged.
+    """Put the last checkpoint into `adapter` and `optimizer`; if it is damaged, the one before it.
 
     Returns:
-        Where the training stood, and the best epoch's adapter (empty before the first epoch's end); None where there
-        is no checkpoint.
+        The training's position and the best epoch's adapter (empty before the end of the first epoch); None without
+        a checkpoint.
 
     Raises:
-        UserError: both are damaged, or they are of an adapter of another shape.
+        UserError: both are damaged, or they belong to an adapter of another shape.
     """
     damaged = []
     for path in (folder.checkpoint, folder.previous_checkpoint):
         try:
             tensors, about = load_tensors(path)
-        except FileNotFoundError:  # also of the last one alone: killed between the two renamings
+        except FileNotFoundError:  # of the last one alone if killed between the two renamings
             continue
         except Damaged as error:
             damaged.append(f"{path}: this checkpoint is damaged ({error})")
@@ -116,9 +110,7 @@ def load_checkpoint(
             raise UserError(f"{path}: cannot resume from this checkpoint: {reason}") from error
         return progress, _under("best.", tensors)
     if damaged:
-        raise UserError(
-            "\n".join(damaged) + "\n  without checkpoints this training starts anew: delete what is damaged"
-        )
+        raise UserError("\n".join(damaged) + "\n  delete the damaged checkpoints to start this training anew")
     return None
 
 

@@ -21,32 +21,31 @@ class EpochRecord:
     step: int
     """Optimiser steps done at its end."""
     train_loss: float
-    """Training loss over the epoch, in nats an answer token."""
+    """Nats an answer token, over the epoch."""
     val_loss: float | None
     val_accuracy: float | None
     """Percent; None without validation problems that have options."""
     seconds: float
-    """Training time of this process so far; starts again at a resume."""
+    """Training time of this process so far; a resume starts again from 0."""
 
 
 class TrainingLog:
-    """Append one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
+    """Appends one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
 
     def __init__(self, folder: VariantFolder | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
         """
         Args:
-            folder: where the log lies; None keeps the epochs in memory only.
-            step, epoch: how many are done: lines of later ones, which will be done again, are dropped.
+            folder: None keeps only the epochs, in memory.
+            step, epoch: how many are done; later lines, which a resume writes again, are dropped.
 
         Raises:
-            UserError: there is a log that cannot be read, or it cannot be written.
+            UserError: the log is damaged or cannot be written.
         """
         self.epochs: list[EpochRecord] = []
-        self._path: Path | None = None
+        self._path = folder.log if folder is not None else None
         self._board = None
         if folder is not None:
-            self._path = folder.log
-            self._keep_until(self._path, step, epoch)
+            self._keep_until(folder.log, step, epoch)
             if tensorboard:
                 from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
@@ -62,7 +61,7 @@ class TrainingLog:
         self._write(asdict(record))
 
     def sync(self) -> None:
-        """Flush to disk: a checkpoint must not survive a power failure that its log does not."""
+        """Wait for the disk: after a power failure the log must be at least as far as a checkpoint."""
         if self._path is not None:
             with write_errors(self._path), self._path.open("a") as file:
                 os.fsync(file.fileno())
@@ -70,9 +69,8 @@ class TrainingLog:
     def _keep_until(self, path: Path, step: int, epoch: int) -> None:
         kept = ""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-            for line in lines:
-                if not line.endswith("\n"):  # killed while it was written
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+                if not line.endswith("\n"):  # killed while writing it
                     break
                 entry = json.loads(line)
                 if entry["step"] > step or entry.get("epoch", 0) > epoch:
@@ -81,7 +79,7 @@ class TrainingLog:
                 if "epoch" in entry:
                     self.epochs.append(EpochRecord(**entry))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged ({error})\n  move it away: the training goes on without") from error
+            raise UserError(f"{path}: damaged ({error})\n  move it away: the training goes on without it") from error
         write_text(path, kept)
 
     def _write(self, entry: dict) -> None:

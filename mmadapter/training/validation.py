@@ -24,10 +24,9 @@ def validate(
     questions: Sequence[Encoded],
     stored: Activations | None = None,
 ) -> tuple[float | None, float | None]:
-    """Compute loss (nats an answer token) and likelihood accuracy (percent); None without questions.
+    """Return loss (nats an answer token) and likelihood accuracy (percent) over all processes, which share the work.
 
-    Instructions have no accuracy: their questions have one option. Processes share the questions, and each returns the
-    result of all.
+    Both are None without questions. Accuracy is None too if no question has two options, as with instructions.
     """
     state = PartialState()
     if not questions:
@@ -35,10 +34,10 @@ def validate(
     loss, correct = 0.0, 0
     for indices, counts in in_step(length_batches(questions)):
         batch = [questions[index] for index in indices]
-        below = stored.of(batch) if stored is not None else None
-        scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch, below)
+        hidden = stored.of(batch) if stored else None
+        scored = target_and_option_log_likelihoods(model, adaption_of(model, images, batch), batch, hidden)
         for question, (target, options) in zip(batch, scored, strict=True) if counts else ():
-            loss -= target
+            loss -= float(target)
             correct += int(options.argmax()) == question.answer
     if state.num_processes > 1:
         loss, correct = reduce(torch.tensor([loss, correct], device=state.device), "sum").tolist()

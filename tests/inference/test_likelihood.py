@@ -129,7 +129,7 @@ def test_a_validation_reads_targets_and_options_in_one_forward(model):
     scored = target_and_option_log_likelihoods(model, adaption, questions)
     alone = option_log_likelihoods(model, adaption, questions)
     for question, (target, options), others in zip(questions, scored, alone, strict=True):
-        assert target == pytest.approx(plain_log_likelihood(model, question, question.target), abs=1e-4)
+        assert target.item() == pytest.approx(plain_log_likelihood(model, question, question.target), abs=1e-4)
         torch.testing.assert_close(options - options[0], others - others[0], rtol=0, atol=1e-4)
 
 

@@ -89,7 +89,7 @@ def test_what_was_encoded_once_is_read_back(tmp_path, monkeypatch):
     monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path))
     llm, problems = tiny_lm(), [problem("It burns."), problem(pid="8")]
     first = Encoder(llm, InputFormat(answer="text"))(problems)
-    monkeypatch.setattr(Encoder, "_encode_all", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(Encoder, "_encode", lambda *_: pytest.fail("encoded again"))
     assert Encoder(llm, InputFormat(answer="text"))(problems) == first
     monkeypatch.undo()
     monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path))

@@ -19,7 +19,7 @@ from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.training import loop
 from mmadapter.training.checkpoint import checkpoint_bytes
 from mmadapter.training.loop import Interrupted, train
-from mmadapter.training.schedule import learning_rate
+from mmadapter.training.step import adamw, learning_rate
 from mmadapter.training.validation import validate
 from tests.tiny import FEATURE_SIZES, tiny_model
 
@@ -133,7 +133,7 @@ def test_a_finished_training_resumes_to_itself(tmp_path):
 @pytest.mark.parametrize("text_only", [False, True])
 def test_the_projection_learns_at_its_share_of_the_rate(text_only):
     model = tiny_model(text_only=text_only)
-    groups = loop.parameter_groups(model, Recipe(projection_rate=0.1))
+    groups = adamw(model, Recipe(projection_rate=0.1)).param_groups
     shares = {id(weight): group["share"] for group in groups for weight in group["params"]}
     assert {name: shares[id(weight)] for name, weight in model.adapter.named_parameters()} == {
         name: 0.1 if name.startswith("projection.") else 1.0 for name, _ in model.adapter.named_parameters()
