@@ -150,7 +150,7 @@ def load_meta(folder: Path, config: LlamaConfig, *, dtype: torch.dtype, attentio
         model = LlamaForCausalLM._from_config(config, attn_implementation=attention, dtype=dtype)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}
-    for key in sorted(shards[0].keys() - {"rope.freqs"}):
+    for key in sorted(key for key in shards[0] if not key.endswith("rope.freqs")):  # a table; LLaMA 1 has one a layer
         name, axis = _name_and_axis(key, folder)
         parts = [shard.pop(key) for shard in shards]
         if key == "tok_embeddings.weight":  # LLaMA 3 slices its rows, the others its columns
