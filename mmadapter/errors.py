@@ -1,19 +1,17 @@
 """The one exception that a user's input can cause."""
 
-from __future__ import annotations
-
 import re
 
-_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that a terminal obeys, that reverse a line's direction, or that no file can hold (halves of surrogate
-pairs)."""
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters that a terminal acts on, marks that reverse the direction of a line, and halves of surrogate
+pairs, which no file and no terminal can hold."""
 
 
 class UserError(Exception):
-    """A mistake in the user's input. The text says what is wrong, where (file, pid, field) and what to do.
+    """Something the user gave is wrong; the text says what, where (file, pid, field) and what to do.
 
-    Commands print it on one or two lines and exit with 2; anything else is our bug and keeps its traceback. Names
-    of files, pids and settings in it are anybody's: it is `printable`, line by line.
+    Commands print it on one or two lines and exit with 2. Any other exception is our bug and keeps its traceback. The
+    text may quote names of files, pids and settings that anybody chose, so each of its lines is made `printable`.
     """
 
     def __init__(self, message: str):
@@ -21,9 +19,12 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """Make a text safe for a terminal: white space becomes a space, control characters show as `\x1b`."""
-    return _OBEYED.sub(lambda found: " " if found[0].isspace() else _escaped(found[0]), text)
+    """Replace white space by spaces, and other characters that a terminal obeys by escapes such as `\\x1b`."""
+    return _NOT_PRINTABLE.sub(
+        lambda found: " " if found[0].isspace() else found[0].encode("unicode_escape").decode("ascii"), text
+    )
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -21,7 +21,8 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_package_and_the_embedded_backbones(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "mmadapter").rglob("*.py")}
+    own = [path for path in (ROOT / "mmadapter").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    modules = {str(path.relative_to(ROOT)) for path in own}
     assets = {f"mmadapter/{path.relative_to(ROOT)}" for path in (ROOT / "assets").rglob("*") if path.is_file()}
     assert modules <= names
     assert assets <= names

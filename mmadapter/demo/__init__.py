@@ -1,17 +1,16 @@
-"""The demo data set: a ScienceQA in miniature, generated from a seed, in ScienceQA's own layout.
+"""The demo data set: a small ScienceQA, generated from a seed, in ScienceQA's own layout.
 
-    write_demo(folder)                       # problems.json, pid_splits.json, captions.json, images/
-    problem = sample_problem(rng, FAMILIES[0])   # one fresh problem, text only
-    draw(problem.scene)                      # its picture
+    write_demo(folder)                           # problems.json, pid_splits.json, captions.json, images/
+    problem = sample_problem(rng, FAMILIES[0])   # a new problem, its picture not yet drawn
+    draw(problem.scene)                          # its picture
 
-A question with a picture cannot be answered without it better than by chance, with one reservation: what
-is drawn is what one global image feature can carry, except in `FARTHEST_NORTH`, the hard family.
+Without its picture, an image question cannot be answered better than by chance. One global image feature can carry
+everything that is drawn, except in the hard family, `FARTHEST_NORTH`.
 """
 
 from mmadapter.demo.drawing import draw
 from mmadapter.demo.family import DemoProblem, Family, sample_problem
-from mmadapter.demo.generate import DEFAULT_SIZES, FAMILIES, demo_problems, write_demo
-from mmadapter.demo.social import FARTHEST_NORTH
+from mmadapter.demo.generate import DEFAULT_SIZES, FAMILIES, FARTHEST_NORTH, demo_problems, write_demo
 
 __all__ = [
     "DEFAULT_SIZES",

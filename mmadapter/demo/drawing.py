@@ -1,23 +1,24 @@
-"""Draw with Pillow: a pen with soft edges, and the way from a scene to a picture.
+"""Drawing with Pillow: a pen with soft edges, and a scene as a picture.
 
-Coordinates are in a square of 128 x 128 units, whatever the size of the picture; y points down.
+Coordinates lie in a square of 128 x 128 units, whatever the size of the picture; y points down.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIZE = 128
-"""Side of a picture in pixels, and in units."""
+"""Pixels of a side, and units of a side."""
 
 OVERSAMPLING = 3
-"""Factor by which pictures are drawn larger and then reduced, as Pillow's shapes have hard edges."""
+"""Pictures are drawn larger and then reduced, because Pillow's shapes have hard edges."""
 
 INK = "#2b2b33"
 
@@ -25,20 +26,20 @@ Units = int | float
 Point = tuple[Units, Units]
 
 
-@runtime_checkable
-class Scene(Protocol):
+@dataclass(frozen=True)
+class Scene:
     """The parameters of one picture."""
 
-    @property
-    def seed(self) -> int:
-        """Seed of everything that no sentence mentions: exact places, shades, sizes."""
+    seed: int = field(default=0, kw_only=True)
+    """Determines all that no sentence mentions: exact places, shades, sizes."""
 
     def paint(self, pen: Pen, rng: Random) -> None:
-        """Draw onto a filled page; `rng` comes from `seed`."""
+        """Draw onto a page of plain paper; `rng` comes from `seed`."""
+        raise NotImplementedError
 
 
 class Pen:
-    """Draws shapes on a page, in units."""
+    """Shapes on a page, in units."""
 
     def __init__(self, paper: str = "#ffffff") -> None:
         from PIL import Image, ImageDraw
@@ -50,9 +51,8 @@ class Pen:
         self._draw.rectangle(_scaled([(x0, y0), (x1, y1)]), fill, edge, OVERSAMPLING if edge else 0)
 
     def ellipse(self, x: Units, y: Units, rx: Units, ry: Units, fill: str | None, edge: str | None = INK) -> None:
-        """An ellipse around (x, y)."""
-        box = _scaled([(x - rx, y - ry), (x + rx, y + ry)])
-        self._draw.ellipse(box, fill, edge, OVERSAMPLING if edge else 0)
+        """Draw an ellipse around (x, y)."""
+        self._draw.ellipse(_scaled([(x - rx, y - ry), (x + rx, y + ry)]), fill, edge, OVERSAMPLING if edge else 0)
 
     def dot(self, x: Units, y: Units, radius: Units, fill: str, edge: str | None = INK) -> None:
         self.ellipse(x, y, radius, radius, fill, edge)
@@ -72,7 +72,7 @@ class Pen:
         self.polygon([end, *wings], fill, None)
 
     def text(self, x: Units, y: Units, text: str, size: Units = 10, fill: str = INK) -> None:
-        """Text centred on (x, y), in Pillow's own font."""
+        """Centre text on (x, y), in the font that comes with Pillow."""
         from PIL import ImageFont
 
         font = ImageFont.load_default(size * OVERSAMPLING)
@@ -80,7 +80,7 @@ class Pen:
 
 
 def draw(scene: Scene) -> Image:
-    """Draw a scene, RGB, 128 x 128 pixels; equal scenes give equal pixels."""
+    """Draw a scene in RGB, 128 x 128 pixels; equal scenes give equal pixels."""
     from PIL import Image
 
     rng = Random(scene.seed)
@@ -90,13 +90,13 @@ def draw(scene: Scene) -> Image:
 
 
 def shade(rng: Random, color: str, spread: int = 14) -> str:
-    """A color close to `color` ("#rrggbb")."""
+    """Return a random color close to `color` ("#rrggbb")."""
     channels = (int(color[i : i + 2], 16) + rng.randint(-spread, spread) for i in (1, 3, 5))
     return "#" + "".join(f"{min(255, max(0, channel)):02x}" for channel in channels)
 
 
 def ring(x: Units, y: Units, radii: Sequence[Units], turn: Units = 0) -> list[Point]:
-    """Points around (x, y) at these distances, at even angles from `turn` (radians)."""
+    """Return points around (x, y) at these distances, at even angles from `turn` (radians) on."""
     angles = [turn + 2 * math.pi * i / len(radii) for i in range(len(radii))]
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(radii, angles, strict=True)]
 

@@ -1,40 +1,43 @@
-"""A family of questions, and how one of its problems is sampled.
+"""Question families, and drawing one problem of a family from a random generator.
 
-The answer is fixed before anything else: the generator first settles which value is right and at which
-position it stands, then the family builds a question around it. Question, hint and wrong options follow the
-same distribution whatever the value (image families), so without the picture every option is equally likely.
+The answer comes first: the generator settles which value is right and where it stands among the options, and the
+family builds a question around it. In image families the question, the hint and the wrong options have the same
+distribution whatever the value, so without the picture every option is equally likely.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
 
-from mmadapter.demo import words
 from mmadapter.demo.drawing import Scene
+from mmadapter.demo.words import DAYS, NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A problem as a family writes it, before its options are ordered."""
+    """A question as its family writes it, without the order of the options."""
 
     question: str
-    answer: str
-    others: Sequence[str]
-    """The wrong options."""
     solution: str
+    answer: str | None = None
+    """The right option; None for the value itself."""
+    others: Sequence[str] | None = None
+    """The wrong options; None for other values of the family, every subset equally likely."""
     hint: str = ""
     caption: str | None = None
     scene: Scene | None = None
+    """The picture; its seed is still to be drawn."""
+
+
+DraftFunction = Callable[[Random, str], Draft]
+"""Writes a question around the right value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A kind of question, with ScienceQA's metadata."""
+    """A kind of question, with the ScienceQA metadata that all its problems share."""
 
     name: str
     subject: str
@@ -44,16 +47,16 @@ class Family:
     lecture: str
     grades: tuple[int, int]
     """First and last grade."""
-    context: Literal["image", "text", "none"]
+    context: str
+    """image, text or none."""
     values: Sequence[str]
-    """Possible answers (or what decides them); each is equally frequent."""
+    """Possible answers, or what settles the answer; each is equally frequent."""
     n_choices: int
-    draft: Callable[[Random, str], Draft]
-    share: int | float
+    draft: DraftFunction
+    share: float
     """Weight of this family among all."""
-    task: str = "closed choice"
-    aside: str = ""
-    """A remark in the hint of some image problems, which does not help."""
+    aside: str
+    """A remark in the hint of some image problems; it does not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,30 +71,20 @@ class DemoProblem:
     hint: str
     """"" if there is none."""
     caption: str | None
-    """Description of the picture, with the decisive attribute; None without a picture."""
+    """Description of the picture, the decisive attribute included; None without a picture."""
     scene: Scene | None
-    """Scene of the picture, for `mmadapter.demo.draw`; None without one."""
+    """The picture, as `mmadapter.demo.draw` draws it; None without one."""
     solution: str
     grade: int
 
     @property
     def key(self) -> tuple[str, str, str | None, frozenset[str]]:
-        """Equal for problems that differ only in the order of their options."""
+        """Two problems with equal keys are the same problem, whatever the order of their options."""
         return self.question, self.hint, self.caption, frozenset(self.choices)
 
 
 ASIDE_SHARE = 0.1
-"""Share of the image problems that also have a hint: ScienceQA's TXT and IMG overlap."""
-
-
-def families(drafts: Mapping[str, tuple[Callable[[Random, str], Draft], Sequence[str]]]) -> tuple[Family, ...]:
-    """Combine metadata from `families.json` with each family's draft function and possible answers."""
-    metadata = json.loads(Path(__file__).with_name("families.json").read_text(encoding="utf-8"))
-    return tuple(
-        Family(**own | {"grades": tuple(own["grades"])}, draft=drafts[own["name"]][0], values=drafts[own["name"]][1])
-        for own in metadata
-        if own["name"] in drafts
-    )
+"""Share of the image problems that have a hint too: ScienceQA's TXT and IMG overlap."""
 
 
 def sample_problem(
@@ -100,17 +93,19 @@ def sample_problem(
     """Sample a problem of a family, without drawing its picture.
 
     Args:
-        value: one of `family.values`; drawn uniformly where None.
-        position: index of the right option; drawn uniformly where None.
+        value: one of `family.values`; uniformly random where None.
+        position: index of the right option; uniformly random where None.
     """
     value = rng.choice(family.values) if value is None else value
     position = rng.randrange(family.n_choices) if position is None else position
     draft = family.draft(rng, value)
-    choices = rng.sample(draft.others, len(draft.others))
-    choices.insert(position, draft.answer)
+    wrong = others(rng, family.values, value, family.n_choices - 1) if draft.others is None else draft.others
+    scene = draft.scene and replace(draft.scene, seed=rng.getrandbits(32))
+    choices = rng.sample(wrong, len(wrong))
+    choices.insert(position, value if draft.answer is None else draft.answer)
     hint = draft.hint
     if family.context == "image" and rng.random() < ASIDE_SHARE:
-        hint = f"{family.aside} {rng.choice(words.NAMES)} drew this on {rng.choice(words.DAYS)}."
+        hint = f"{family.aside} {rng.choice(NAMES)} drew this on {rng.choice(DAYS)}."
     return DemoProblem(
         family=family,
         question=draft.question,
@@ -118,27 +113,17 @@ def sample_problem(
         answer=position,
         hint=hint,
         caption=draft.caption,
-        scene=draft.scene,
+        scene=scene,
         solution=draft.solution,
         grade=rng.randint(*family.grades),
     )
 
 
-def others(rng: Random, values: Sequence[str], answer: str, count: int) -> list[str]:
-    """`count` wrong values, every subset equally likely."""
+def others(rng: Random, values: Iterable[str], answer: str, count: int) -> list[str]:
+    """Draw `count` wrong values, every subset equally likely."""
     return rng.sample([value for value in values if value != answer], count)
 
 
-def names(rng: Random, count: int) -> list[str]:
-    """`count` different people."""
-    return rng.sample(words.NAMES, count)
-
-
 def with_article(noun: str) -> str:
-    """The word with its article: a pear, an apple."""
+    """Return "a pear" or "an apple"."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
-def fresh_seed(rng: Random) -> int:
-    """A seed for everything that a caption does not mention."""
-    return rng.getrandbits(32)

@@ -1,7 +1,8 @@
-"""Generate three splits of problems from a seed, and write them in ScienceQA's original layout."""
+"""From a seed to three splits of problems, and to a folder in ScienceQA's original layout."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -13,25 +14,39 @@ from random import Random
 from typing import TypeVar
 
 from mmadapter.demo import language, natural, social
-from mmadapter.demo.drawing import draw
+from mmadapter.demo.drawing import Scene, draw
 from mmadapter.demo.family import DemoProblem, Family, sample_problem
 
-FAMILIES: tuple[Family, ...] = (*natural.FAMILIES, *social.FAMILIES, *language.FAMILIES)
+T = TypeVar("T")
+
+
+def _read_families() -> Iterator[Family]:
+    """Read `families.csv`, one row a family, and join each with the function that drafts its questions."""
+    drafts = natural.DRAFTS | social.DRAFTS | language.DRAFTS
+    table = Path(__file__).with_name("families.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(table.splitlines()):
+        draft, values = drafts[row["name"]]
+        grades = int(row.pop("first_grade")), int(row.pop("last_grade"))
+        n_choices, share = int(row.pop("n_choices")), float(row.pop("share"))
+        yield Family(draft=draft, values=values, grades=grades, n_choices=n_choices, share=share, **row)
+
+
+FAMILIES: tuple[Family, ...] = tuple(_read_families())
 """All question families."""
+
+FARTHEST_NORTH = next(family for family in FAMILIES if family.name == "farthest north")
+"""The hard family: from one global image feature the answer needs four bindings of color to place."""
 
 DEFAULT_SIZES: Mapping[str, int] = {"train": 3000, "val": 500, "test": 1000}
 """Problems in each split."""
-
-T = TypeVar("T")
 
 
 def demo_problems(
     seed: int = 0, sizes: Mapping[str, int] = DEFAULT_SIZES, families: Sequence[Family] = FAMILIES
 ) -> dict[str, list[DemoProblem]]:
-    """Generate the splits, text only. No problem occurs twice.
+    """Generate the splits, pictures not yet drawn; no problem occurs twice, within a split or in two of them.
 
-    Within a split and family every position of the right answer, and every right value, occurs equally
-    often, give or take one.
+    Within a split and family the right positions, and the right values, are equally frequent, give or take one.
     """
     rng = Random(seed)
     seen: set[tuple] = set()
@@ -41,27 +56,24 @@ def demo_problems(
         for family, count in _apportion(families, size):
             values, positions = _deck(rng, family.values), _deck(rng, range(family.n_choices))
             for _ in range(count):
-                problems.append(_fresh(rng, family, next(values), next(positions), seen))
+                problems.append(_new_problem(rng, family, next(values), next(positions), seen))
         rng.shuffle(problems)
         splits[split] = problems
     return splits
 
 
 def write_demo(folder: str | Path, seed: int = 0, sizes: Mapping[str, int] = DEFAULT_SIZES) -> Path:
-    """Write `problems.json`, `pid_splits.json`, `captions.json` and `images/<split>/<pid>/image.png`.
+    """Write `problems.json`, `pid_splits.json`, `captions.json` and `images/<split>/<pid>/image.png`; return `folder`.
 
-    The same seed gives the same bytes (with the same version of Pillow). The folder appears when it is
-    complete; one that exists already is replaced.
-
-    Returns:
-        The folder.
+    The same seed gives the same bytes (with the same version of Pillow). The folder appears when it is complete and
+    replaces one that exists already.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(unfinished, demo_problems(seed, sizes))
-        unfinished.chmod(0o755)  # mkdtemp's are private
+        unfinished.chmod(0o755)  # mkdtemp makes private folders
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
@@ -71,64 +83,53 @@ def write_demo(folder: str | Path, seed: int = 0, sizes: Mapping[str, int] = DEF
 
 
 def _write(folder: Path, splits: Mapping[str, Sequence[DemoProblem]]) -> None:
-    problems: dict[str, dict] = {}
-    pids: dict[str, list[str]] = {}
+    records: dict[str, dict] = {}
+    pids: dict[str, list[str]] = {split: [] for split in splits}
     captions: dict[str, str | None] = {}
     pictures: set[bytes] = set()
-    for split, members in splits.items():
-        pids[split] = [str(len(problems) + i) for i in range(1, len(members) + 1)]
-        for pid, problem in zip(pids[split], members, strict=True):
-            problems[pid] = _record(problem, split)
+    for split, problems in splits.items():
+        for problem in problems:
+            pid = str(len(records) + 1)
+            records[pid] = _record(problem, split)
+            pids[split].append(pid)
             if problem.scene is not None:
                 captions[pid] = problem.caption
                 picture = folder / "images" / split / pid / "image.png"
                 picture.parent.mkdir(parents=True)
-                picture.write_bytes(_png(problem, pictures))
-    for name, content in (
-        ("problems", problems),
-        ("pid_splits", pids),
-        ("captions", {"captions": captions}),
-    ):
+                picture.write_bytes(_new_png(problem.scene, pictures))
+    for name, content in {"problems": records, "pid_splits": pids, "captions": {"captions": captions}}.items():
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _record(problem: DemoProblem, split: str) -> dict:
-    """The 14 keys of ScienceQA's `problems.json`."""
-    family = problem.family
+    """Return the 14 fields of ScienceQA's `problems.json`."""
     return {
         "question": problem.question,
-        "choices": list(problem.choices),
+        "choices": problem.choices,
         "answer": problem.answer,
         "hint": problem.hint,
         "image": None if problem.scene is None else "image.png",
-        "task": family.task,
+        "task": "closed choice",
         "grade": f"grade{problem.grade}",
-        "subject": family.subject,
-        "topic": family.topic,
-        "category": family.category,
-        "skill": family.skill,
-        "lecture": family.lecture,
+        **{name: getattr(problem.family, name) for name in ("subject", "topic", "category", "skill", "lecture")},
         "solution": problem.solution,
         "split": split,
     }
 
 
-def _png(problem: DemoProblem, pictures: set[bytes]) -> bytes:
-    """Encode a picture that differs from all in `pictures`, and add it there."""
-    scene = problem.scene
-    assert scene is not None
+def _new_png(scene: Scene, pictures: set[bytes]) -> bytes:
+    """Encode a picture that is not among `pictures`, and add it to them."""
     while True:
         buffer = io.BytesIO()
         draw(scene).save(buffer, "PNG")
         if buffer.getvalue() not in pictures:
             pictures.add(buffer.getvalue())
             return buffer.getvalue()
-        # two scenes that differ in nothing visible; every scene is a dataclass, which no protocol can say
-        scene = replace(scene, seed=scene.seed + 1)  # type: ignore[type-var]
+        scene = replace(scene, seed=scene.seed + 1)  # two scenes may differ in nothing visible
 
 
 def _apportion(families: Sequence[Family], size: int) -> list[tuple[Family, int]]:
-    """Number of problems in each family, by largest remainders."""
+    """Share `size` problems among the families, by largest remainders."""
     total = sum(family.share for family in families)
     quotas = [size * family.share / total for family in families]
     counts = [int(quota) for quota in quotas]
@@ -139,12 +140,12 @@ def _apportion(families: Sequence[Family], size: int) -> list[tuple[Family, int]
 
 
 def _deck(rng: Random, cards: Sequence[T]) -> Iterator[T]:
-    """Deal the cards in random order, again and again: balanced to one after any number of draws."""
+    """Deal the cards in random order, again and again: after any number of draws their counts differ by at most one."""
     while True:
         yield from rng.sample(cards, len(cards))
 
 
-def _fresh(rng: Random, family: Family, value: str, position: int, seen: set[tuple]) -> DemoProblem:
+def _new_problem(rng: Random, family: Family, value: str, position: int, seen: set[tuple]) -> DemoProblem:
     for _ in range(1000):
         problem = sample_problem(rng, family, value=value, position=position)
         if problem.key not in seen:

@@ -6,48 +6,43 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from mmadapter.demo import words
-from mmadapter.demo.drawing import INK, Pen, Point, ring, shade
+from mmadapter.demo.drawing import INK, Pen, Point, Scene, ring, shade
 from mmadapter.demo.organisms import PAINTERS
+from mmadapter.demo.words import COLORS
 
 NORTH_POLE, SOUTH_POLE = "#d8453c", "#3f6fd1"
 
 
 @dataclass(frozen=True)
-class Magnets:
+class Magnets(Scene):
     """Two bar magnets in a row."""
 
     poles: str
-    """The two facing poles, left magnet first: "NS"."""
-    seed: int
+    """The two that face each other, left magnet first: "NS"."""
 
     def paint(self, pen: Pen, rng: Random) -> None:
         y, height, gap = rng.uniform(44, 84), rng.uniform(20, 30), rng.uniform(8, 16)
         middle, length = rng.uniform(62, 66), rng.uniform(48, 52)
         left, right = tuple(self.poles)
+        opposite = {"N": "S", "S": "N"}
         for pole, start in (
-            (_opposite(left), middle - gap / 2 - length),
+            (opposite[left], middle - gap / 2 - length),
             (left, middle - gap / 2 - length / 2),
             (right, middle + gap / 2),
-            (_opposite(right), middle + gap / 2 + length / 2),
+            (opposite[right], middle + gap / 2 + length / 2),
         ):
             fill = shade(rng, NORTH_POLE if pole == "N" else SOUTH_POLE)
             pen.rect(start, y - height / 2, start + length / 2, y + height / 2, fill)
             pen.text(start + length / 4, y, pole, 13, "#ffffff")
 
 
-def _opposite(pole: str) -> str:
-    return "S" if pole == "N" else "N"
-
-
 @dataclass(frozen=True)
-class Solutions:
-    """Two beakers with equal volumes of solvent, and particles."""
+class Solutions(Scene):
+    """Two beakers with equal volumes of solvent, and particles in them."""
 
     particles: tuple[int, int]
-    """Particles in beaker A and in beaker B."""
+    """In beaker A and in beaker B."""
     color: str
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         water, top = shade(rng, "#cfe8f5", 6), rng.uniform(26, 34)
@@ -57,21 +52,20 @@ class Solutions:
             pen.line([(x - 25, top + 14), (x + 25, top + 14)], "#7aa7c0")
             cells = [(x - 18 + 12 * i, top + 23 + 13 * j) for i in range(4) for j in range(4)]
             for cx, cy in rng.sample(cells, count):
-                pen.dot(cx + rng.uniform(-2, 2), cy + rng.uniform(-2, 2), 4.6, words.COLORS[self.color])
+                pen.dot(cx + rng.uniform(-2, 2), cy + rng.uniform(-2, 2), 4.6, COLORS[self.color])
             pen.text(x, 115, letter, 13)
 
 
 @dataclass(frozen=True)
-class Thermometer:
+class Thermometer(Scene):
     """A thermometer from 0 to 70 degrees Celsius."""
 
     degrees: int
     color: str
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         x, bottom, step = rng.uniform(54, 72), rng.uniform(102, 106), rng.uniform(11, 11.7)
-        level, fill = bottom - 12 - step * self.degrees / 10, words.COLORS[self.color]
+        level, fill = bottom - 12 - step * self.degrees / 10, COLORS[self.color]
         pen.rect(x - 6, bottom - 12 - step * 7.4, x + 6, bottom, "#ffffff")
         pen.dot(x, bottom + 6, 13, fill)
         pen.rect(x - 5, level, x + 5, bottom + 4, fill, None)
@@ -83,15 +77,14 @@ class Thermometer:
 
 
 @dataclass(frozen=True)
-class Punnett:
+class Punnett(Scene):
     """A Punnett square: the first parent's alleles on top, the second's at the left."""
 
     parents: tuple[str, str]
     """Genotypes: ("Ff", "ff")."""
     shown: str
-    """The painted phenotype: "dominant" or "recessive"."""
+    """Which phenotype is painted: "dominant" or "recessive"."""
     color: str
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         x, y, side = rng.uniform(30, 36), rng.uniform(28, 34), rng.uniform(40, 43)
@@ -100,27 +93,20 @@ class Punnett:
             for j, lower in enumerate(self.parents[1]):
                 cell = "".join(sorted(upper + lower))  # capitals sort first
                 dominant = cell[0].isupper()
-                fill = words.COLORS[self.color] if dominant == (self.shown == "dominant") else "#f7f3ea"
+                fill = COLORS[self.color] if dominant == (self.shown == "dominant") else "#f7f3ea"
                 box = x + side * i, y + side * j, x + side * (i + 1), y + side * (j + 1)
                 pen.rect(*box, fill)
                 pen.text(box[0] + side / 2, box[1] + side / 2, cell, 15)
         for j, lower in enumerate(self.parents[1]):
             pen.text(x - 12, y + side * (j + 0.5), lower, 14)
 
-    @property
-    def boxes(self) -> int:
-        """Number of the four boxes with the phenotype."""
-        cells = [upper + lower for upper in self.parents[0] for lower in self.parents[1]]
-        return sum((cell != cell.lower()) == (self.shown == "dominant") for cell in cells)
-
 
 @dataclass(frozen=True)
-class FoodChain:
-    """Three organisms above one another; an arrow points from the eaten to the eater."""
+class FoodChain(Scene):
+    """Three organisms one above the other; an arrow points from what is eaten to what eats it."""
 
     organisms: tuple[str, str, str]
     """The top predator first."""
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         x = rng.uniform(52, 76)
@@ -132,14 +118,13 @@ class FoodChain:
 
 
 @dataclass(frozen=True)
-class Moon:
+class Moon(Scene):
     """The moon over a landscape, as the northern hemisphere sees it."""
 
     phase: int
     """Eighths of a cycle after new moon: 0 new, 2 first quarter, 4 full, 6 last quarter."""
     land: str
     """hills, roofs or sea."""
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         pen.rect(0, 0, 128, 128, shade(rng, "#141b3a", 8), None)
@@ -182,13 +167,12 @@ _LANDS = {"hills": _hills, "roofs": _roofs, "sea": _sea}
 
 
 @dataclass(frozen=True)
-class Rainfall:
+class Rainfall(Scene):
     """A bar chart of the rain in six months."""
 
     millimeters: tuple[int, ...]
     """January to June, 0 to 100."""
     color: str
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
         left, bottom, step = rng.uniform(17, 22), rng.uniform(104, 109), rng.uniform(16, 17)
@@ -198,24 +182,22 @@ class Rainfall:
             pen.text(left - 9, y, str(mark), 7)
         for i, (rain, letter) in enumerate(zip(self.millimeters, "JFMAMJ", strict=True)):
             x = left + 4 + step * i
-            pen.rect(x, bottom - 0.9 * rain, x + step * 0.72, bottom, words.COLORS[self.color])
+            pen.rect(x, bottom - 0.9 * rain, x + step * 0.72, bottom, COLORS[self.color])
             pen.text(x + step * 0.36, bottom + 9, letter, 10)
         pen.line([(left, 10), (left, bottom), (left + 6 * step + 3, bottom)], INK, 1.5)
 
 
 @dataclass(frozen=True)
-class Leaf:
+class Leaf(Scene):
     """One leaf on a page."""
 
     shape: str
     """A key of `LEAF_SHAPES`."""
     tint: str
     """A key of `LEAF_TINTS`."""
-    seed: int
 
     def paint(self, pen: Pen, rng: Random) -> None:
-        x, y, scale = rng.uniform(60, 68), rng.uniform(54, 60), rng.uniform(0.88, 1.0)
-        turn = rng.uniform(-0.3, 0.3)
+        x, y, scale, turn = rng.uniform(60, 68), rng.uniform(54, 60), rng.uniform(0.88, 1.0), rng.uniform(-0.3, 0.3)
         fill = shade(rng, LEAF_TINTS[self.tint], 10)
 
         def place(point: Point) -> Point:

@@ -1,5 +1,5 @@
-"""Instructions (arXiv 2303.16199, sections 3 and 4), each as a problem with one option.
+"""Instructions (arXiv 2303.16199, sections 3 and 4), each stored as a problem with one option.
 
-What is asked stands in `question`, the input in `hint`, the response is the only choice. So whatever reads, encodes,
-trains, stores and answers problems does so with instructions; what differs is the template (`answer` "response").
+The instruction is the `question`, its input the `hint`, the response the only choice. So the code that reads, encodes,
+trains, stores and answers problems works for instructions too; only the prompt differs (`answer` "response").
 """

@@ -1,6 +1,7 @@
-"""Read Alpaca's format (tatsu-lab/stanford_alpaca): a JSON list of {"instruction", "input", "output"}.
+"""Alpaca's format (tatsu-lab/stanford_alpaca): a JSON list of {"instruction", "input", "output"}.
 
-It has no splits: the first 200 records validate (those that the authors of LLaMA-Adapter look at), the rest trains.
+The format has no splits. The first 200 records are `val`, those that the authors of LLaMA-Adapter look at; the rest
+are `train`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,19 @@ from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, Fields, O
 from mmadapter.storage.untrusted import parse_json, read_bytes, repeated_keys
 
 FILE = "alpaca_data.json"
-"""The published file of 52K records."""
+"""The 52K records under their published name."""
 VALIDATING = 200
-"""Size of `val`, but at most a tenth of all records."""
+"""Records in `val`, but at most a tenth of all."""
 
 
 def read_alpaca(path: Path, *, on_error: OnError = "stop") -> Dataset:
-    """Read instructions as problems; the pid of a record is its number in the file, from 1.
-
-    Args:
-        path: the JSON file, or a folder with `alpaca_data.json`.
+    """Read a JSON file, or `alpaca_data.json` in a folder; a record's pid is its number in the file, from 1.
 
     Raises:
-        UserError: no such file, not a list of ten records or more; with `on_error="stop"` also the first record
-            without an instruction, with an empty output, or with a field that is not text.
+        UserError: no such file, or not a list of at least ten records; with `on_error="stop"` also a record that has
+            no instruction, an empty output, or a field that is not text.
     """
-    file = path.expanduser()
-    file = file / FILE if file.is_dir() else file
+    file = path / FILE if path.is_dir() else path
     records = parse_json(read_bytes(file), str(file))
     if not isinstance(records, list):
         raise UserError(f'{file}: must hold a list of {{"instruction": ..., "input": ..., "output": ...}}')
@@ -37,10 +34,10 @@ def read_alpaca(path: Path, *, on_error: OnError = "stop") -> Dataset:
     if not validating:
         raise UserError(f"{file}: has {len(records)} records; 10 are the fewest, of which one validates")
     broken, problems = BrokenProblems(on_error), {}
-    for number, record in enumerate(records, 1):
-        split = "val" if number <= validating else "train"
-        with broken.caught(str(number), [split]):
-            problems[str(number)] = _problem(record, f"{file}: record {number}", str(number), split)
+    for index, record in enumerate(records):
+        pid, split = str(index + 1), "val" if index < validating else "train"
+        with broken.caught(pid, [split]):
+            problems[pid] = _problem(record, f"{file}: record {pid}", pid, split)
     splits = {name: tuple(pid for pid, p in problems.items() if p.split == name) for name in ("train", "val")}
     if not all(splits.values()):
         raise UserError(f"{file}: no record is left to train on, or none to validate: {broken.skipped[0].where} ...")

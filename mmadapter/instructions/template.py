@@ -1,33 +1,24 @@
-"""The two prompts of Stanford Alpaca (tatsu-lab/stanford_alpaca, train.py, Apache-2.0).
+"""The two prompts of Stanford Alpaca (tatsu-lab/stanford_alpaca, train.py, Apache-2.0), defined here alone.
 
-A response opens with a space, as every answer here does; Alpaca's own code joins it without one.
+A response opens with a space, as every answer in this package does; Alpaca's own code joins it without one.
 """
 
 OPENING = "### Response:"
-"""End of a prompt."""
-
-_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n" + OPENING
-)
-_WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n" + OPENING
-)
+"""The last line of a prompt."""
 
 
 def instruction_prompt(instruction: str, given: str | None) -> str:
-    """Write the prompt of an instruction.
-
-    Args:
-        given: its input; without one the prompt does not speak of any.
-    """
-    template = _WITH_INPUT if given else _WITHOUT_INPUT
-    return template.format(instruction=instruction, input=given)
+    """Return the prompt of an instruction with its input `given`, or the one that mentions no input."""
+    pairing, context = "", ""
+    if given:
+        pairing, context = ", paired with an input that provides further context", f"### Input:\n{given}\n\n"
+    return (
+        f"Below is an instruction that describes a task{pairing}. "
+        "Write a response that appropriately completes the request.\n\n"
+        f"### Instruction:\n{instruction}\n\n{context}{OPENING}"
+    )
 
 
 def response_text(response: str) -> str:
-    """The response as it follows the prompt."""
+    """Return a response as it follows the prompt."""
     return " " + response.strip()

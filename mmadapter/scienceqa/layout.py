@@ -6,8 +6,8 @@
     images/<split>/<pid>/image.png      the question's picture, where its field `image` names one
     images/<split>/<pid>/choice_0.png   pictures that are the options (their problems have `image` null)
 
-Pictures are looked for, not opened: an `ImageFile` is read when its bytes are asked for. Nothing outside the
-folder is ever read, whatever names or links it contains.
+Pictures are found, not opened: an `ImageFile` is read when its bytes are needed. Nothing outside the folder is ever
+read, whatever names or links it contains.
 """
 
 import os
@@ -43,12 +43,12 @@ class ImageFile:
         return str(self.path)
 
     def read(self) -> bytes:
-        """Read the encoded image; a UserError where that fails or it exceeds MAX_IMAGE_BYTES."""
+        """Return the encoded image; a UserError if it cannot be read or exceeds MAX_IMAGE_BYTES."""
         return read_bytes(self.path, MAX_IMAGE_BYTES)
 
 
 def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
-    """Read the problems of a folder, in the order of `problems.json`, and its splits, in the files' order.
+    """Read the problems of one folder, in the order of `problems.json`, and its splits, in the file's order.
 
     Raises:
         UserError: a file is missing or unreadable; with `on_error="stop"` also the first broken problem.
@@ -62,9 +62,7 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
     for name, pids in splits.items():
         for pid in pids:
             listed_in.setdefault(pid, []).append(name)
-    captions = _captions(folder)
-    pictures = _Pictures(folder)
-
+    captions, pictures = _captions(folder), _Pictures(folder)
     problems: dict[str, Problem] = {}
     repeated_pids = set(repeated_keys(raw_problems))
     for pid, raw in raw_problems.items():
@@ -78,7 +76,6 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
             for field in repeated_keys(raw):
                 raise fields.broken(field, "occurs more than once")
             problems[pid] = _problem(fields, pid, split_of, captions, pictures)
-
     for name, pids in splits.items():
         for pid in pids:
             with broken.caught(pid, [name]):
@@ -89,13 +86,16 @@ def read_layout(folder: Path, *, on_error: OnError = "stop") -> Dataset:
 
 
 def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]]:
-    """Read the lists of `pid_splits.json`. A pid that occurs twice in a list, or in two of SPLITS, is broken; if such
-    problems are skipped, its first place counts."""
+    """Read the lists of `pid_splits.json`.
+
+    A pid that occurs twice in a list, or in two of SPLITS, is broken; if broken problems are skipped, its first place
+    counts.
+    """
     splits: dict[str, tuple[str, ...]] = {}
     raw_splits = read_json_object(file)
     for name in repeated_keys(raw_splits):
         raise UserError(f"{file}: {checked_name(name, str(file))}: the list occurs more than once")
-    place: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, pids in raw_splits.items():
         checked_name(name, str(file))
         if not isinstance(pids, list) or not all(isinstance(pid, str) for pid in pids):
@@ -105,8 +105,8 @@ def read_splits(file: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]
             with broken.caught(pid, [name]):
                 if checked_name(pid, f"{file}: {name}: pid") in kept:
                     raise BrokenProblem(f"{file}: {name}: pid {pid}", "occurs more than once")
-                if name in SPLITS and place.setdefault(pid, name) != name:
-                    raise BrokenProblem(f"{file}: {name}: pid {pid}", f"is in {place[pid]} too")
+                if name in SPLITS and split_of.setdefault(pid, name) != name:
+                    raise BrokenProblem(f"{file}: {name}: pid {pid}", f"is in {split_of[pid]} too")
                 kept[pid] = None
         splits[name] = tuple(kept)
     return splits
@@ -117,40 +117,27 @@ def _problem(fields: Fields, pid: str, split_of: Mapping[str, str], captions: Fi
     if split_of.get(pid) != split:
         listed = f"lists it under {split_of[pid]}" if pid in split_of else "does not list it"
         raise fields.broken("split", f"is {split}, but pid_splits.json {listed}")
-    image, choice_images = pictures.of(fields, split, pid)
-    return problem_from_fields(
-        fields,
-        pid=pid,
-        split=split,
-        image=image,
-        choice_images=choice_images,
-        caption=captions.text_if_given(_caption_field(pid)),
-    )
+    image, choice_images = pictures.find(fields, split, pid)
+    caption = captions.text_if_given(f"pid {pid}")
+    return problem_from_fields(fields, pid=pid, split=split, image=image, choice_images=choice_images, caption=caption)
 
 
 def _captions(folder: Path) -> Fields:
-    """The captions by pid. The published file covers all of ScienceQA and may name pids that are missing here."""
+    """Read the captions as fields `pid <pid>`. The published file covers all of ScienceQA, not only these pids."""
     file = folder / "captions.json"
-    if not file.exists():
-        return Fields({}, str(file))
-    captions = read_json_object(file).get("captions")
+    captions = read_json_object(file).get("captions") if file.exists() else {}
     if not isinstance(captions, dict):
         raise UserError(f'{file}: must hold {{"captions": {{pid: text}}}}')
     for pid in repeated_keys(captions):
         raise UserError(f"{file}: pid {short(pid)}: occurs more than once")
-    return Fields({_caption_field(pid): caption for pid, caption in captions.items()}, str(file))
-
-
-def _caption_field(pid: str) -> str:
-    return f"pid {pid}"
+    return Fields({f"pid {pid}": caption for pid, caption in captions.items()}, str(file))
 
 
 class _Pictures:
-    """The picture files below `images/`, found by listing each folder once."""
+    """The picture files below `images/`, found by one listing of each folder instead of a look-up for each file."""
 
     def __init__(self, folder: Path):
-        self._root = folder.resolve()
-        self._images = folder / "images"
+        self._root, self._images = folder.resolve(), folder / "images"
         self._folders: dict[str, dict[str, os.DirEntry[str]]] = {}
         for split in SPLITS:
             directory = self._images / split
@@ -160,8 +147,8 @@ class _Pictures:
                 with os.scandir(directory) as entries:
                     self._folders[split] = {entry.name: entry for entry in entries if entry.is_dir()}
 
-    def of(self, fields: Fields, split: str, pid: str) -> tuple[ImageFile | None, tuple[ImageFile, ...]]:
-        """The problem's own picture, and its options' pictures in order."""
+    def find(self, fields: Fields, split: str, pid: str) -> tuple[ImageFile | None, tuple[ImageFile, ...]]:
+        """Return the problem's own picture, and its options' pictures in the order of their numbers."""
         files = self._listing(split, pid)
         folder = self._images / split / pid
         choice_images = tuple(

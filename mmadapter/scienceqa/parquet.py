@@ -1,13 +1,13 @@
-"""Read ScienceQA as the Hugging Face hub stores it (`derek-thomas/ScienceQA`, `lmms-lab/ScienceQA`).
+"""ScienceQA as the Hugging Face hub stores it (`derek-thomas/ScienceQA`, `lmms-lab/ScienceQA`).
 
-One table a split, `{train,validation,test}-00000-of-00001-<hash>.parquet`, in `data/` or directly in the
-folder. Its columns are the fields of `problems.json` without `split`, and `image` is the picture itself,
-struct<bytes, path>. Three things are lost there: pids, the options' pictures, and captions.
+Each split is one table or several, `{train,validation,test}-00000-of-00001-<hash>.parquet`, in `data/` or directly in
+the folder. The columns are the fields of `problems.json` without `split`; `image` is the picture itself,
+struct<bytes, path>. Pids, the options' pictures and captions are missing.
 
-pids. The rows stand in the order of the original `pid_splits.json` (ids sorted as numbers), so where that
-file lies in the folder it gives the pids back; the number of rows must be the number it lists, and that is
-all that can be verified without the original texts. Without it a pid is `<split>-<row>`, such as "test-5",
-counted over the split: unique and stable, but no other system's predictions will know it.
+The rows are in the order of the original `pid_splits.json`, ids sorted as numbers. If that file lies in the folder, the
+pids come from it. All that can be checked without the original texts is that it lists as many pids as there are rows.
+Without the file a pid is `<split>-<row>`, such as "test-5", counted over the split: unique and stable, but no other
+system's predictions will know it.
 """
 
 import re
@@ -28,32 +28,29 @@ from mmadapter.scienceqa.records import MAX_IMAGE_BYTES, SPLITS, BrokenProblems,
 from mmadapter.storage.tables import MAX_ROW_GROUP, is_plain, record_batches, table_errors
 
 REQUIRED = ("question", "choices", "answer", "image")
-UNKNOWN_IF_ABSENT = (
-    "hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution"
-)  # fmt: skip
-"""Columns that some copies of the data set lack; the fields are then unknown (None)."""
-
+UNKNOWN_IF_ABSENT = ("hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution")
+"""Columns that some copies of the data set leave out; their fields are then unknown (None)."""
 MAX_ROWS = 200_000
-"""Most rows of a table. All of ScienceQA has 21,208 questions."""
+"""Rows in one table. All of ScienceQA has 21,208 questions."""
 
 _NAME = re.compile(r"(train|validation|val|test)(?:-(\d{5})-of-(\d{5}).*)?\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetImage:
-    """A picture in a cell of a table."""
+    """A picture in one cell of a table."""
 
     file: Path
     row_group: int
     row: int
-    """Row within the row group."""
+    """Within the row group."""
 
     @property
     def where(self) -> str:
         return f"{self.file}: row group {self.row_group}, row {self.row}"
 
     def read(self) -> bytes:
-        """Read the encoded image; a UserError where it exceeds MAX_IMAGE_BYTES or the table has changed."""
+        """Return the encoded image; a UserError if it exceeds MAX_IMAGE_BYTES or the table has changed since."""
         cells = _image_bytes(self.file, self.row_group)
         data = cells[self.row].as_py() if self.row < len(cells) else None
         if data is None:
@@ -64,7 +61,7 @@ class ParquetImage:
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """Find the tables of each split in `folder` or its `data/`, shards in order; empty without any.
+    """Find the tables of each split in `folder` or its `data/`, shards in order; none is no error.
 
     Raises:
         UserError: a shard of a split is missing.
@@ -72,28 +69,27 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     shards: dict[str, int] = {}
     for file in sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet")):
-        match = _NAME.fullmatch(file.name)
-        if match is not None:
+        if match := _NAME.fullmatch(file.name):
             split = "val" if match[1] == "validation" else match[1]
             found.setdefault(split, []).append(file)
             shards[split] = int(match[3] or 1)
     for split, files in found.items():
         if len(files) != shards[split]:
-            raise UserError(
-                f"{files[0].parent}: {split} has {len(files)} parquet files, their names say {shards[split]}"
-            )
+            where = files[0].parent
+            raise UserError(f"{where}: {split} has {len(files)} parquet files, their names say {shards[split]}")
     return {split: found[split] for split in SPLITS if split in found}
 
 
 def read_parquet(folder: Path, *, on_error: OnError = "stop") -> Dataset:
-    """Read the problems of the tables in `folder`, in row order. The module explains their pids.
+    """Read the problems of the tables in `folder`, in row order; the module's docstring says where pids come from.
 
     Raises:
-        UserError: a table is unreadable or lacks a column, `pid_splits.json` does not fit the tables;
-            with `on_error="stop"` also the first broken problem.
+        UserError: a table is unreadable or lacks a column, or `pid_splits.json` does not fit the tables; with
+            `on_error="stop"` also the first broken problem.
     """
     broken = BrokenProblems(on_error)
-    listed = _listed_pids(folder, broken)
+    split_file = folder / "pid_splits.json"
+    listed = read_splits(split_file, broken) if split_file.exists() else {}
     splits = dict(listed)
     problems: dict[str, Problem] = {}
     for split, files in parquet_files(folder).items():
@@ -101,9 +97,13 @@ def read_parquet(folder: Path, *, on_error: OnError = "stop") -> Dataset:
         splits[split] = _pids(folder, split, len(rows), listed)
         for pid, row in zip(splits[split], rows, strict=True):
             with broken.caught(pid, (name for name, pids in splits.items() if pid in pids)):
-                problems[pid] = _problem(row, pid, split)
+                fields = Fields(row.raw, f"{row.cell.where} (pid {pid})")
+                if row.has_path and not row.has_bytes:
+                    raise fields.broken("image", "has a path but no bytes")
+                image = row.cell if row.has_bytes else None
+                problems[pid] = problem_from_fields(fields, pid=pid, split=split, image=image)
     known = {name: tuple(pid for pid in pids if pid in problems) for name, pids in splits.items()}
-    # A list over tables that are not here names nothing, and is no split.
+    # A list over tables that are not here is no split.
     return Dataset(folder.name, problems, {name: pids for name, pids in known.items() if pids}, tuple(broken.skipped))
 
 
@@ -112,18 +112,6 @@ class _Row(NamedTuple):
     cell: ParquetImage
     has_bytes: bool
     has_path: bool
-
-
-def _problem(row: _Row, pid: str, split: str) -> Problem:
-    fields = Fields(row.raw, f"{row.cell.where} (pid {pid})")
-    if row.has_path and not row.has_bytes:
-        raise fields.broken("image", "has a path but no bytes")
-    return problem_from_fields(fields, pid=pid, split=split, image=row.cell if row.has_bytes else None)
-
-
-def _listed_pids(folder: Path, broken: BrokenProblems) -> dict[str, tuple[str, ...]]:
-    file = folder / "pid_splits.json"
-    return read_splits(file, broken) if file.exists() else {}
 
 
 def _pids(folder: Path, split: str, n_rows: int, listed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -139,7 +127,7 @@ def _pids(folder: Path, split: str, n_rows: int, listed: Mapping[str, tuple[str,
 
 
 def _rows(file: Path) -> Iterator[_Row]:
-    """Yield the rows without their pictures, only noting which have one, a few thousand at a time."""
+    """Read the rows, one row group at a time, without their pictures; only whether there is one is kept."""
     with table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         columns = _columns(file, table.schema_arrow)
         n_rows = 0
@@ -157,11 +145,10 @@ def _rows(file: Path) -> Iterator[_Row]:
 
 
 def _columns(file: Path, schema: pyarrow.Schema) -> list[str]:
-    """The columns of text and numbers that exist."""
+    """Return the columns of texts and numbers that the table has."""
     if double := [name for name in (*REQUIRED, *UNKNOWN_IF_ABSENT) if schema.names.count(name) > 1]:
         raise UserError(f"{file}: two columns {', '.join(double)}")
-    missing = [name for name in REQUIRED if name not in schema.names]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in schema.names]:
         raise UserError(f"{file}: no column {', '.join(missing)}; ScienceQA on the hub has {', '.join(REQUIRED)}")
     image = schema.field("image").type
     if not pyarrow.types.is_struct(image) or not {"bytes", "path"} <= {field.name for field in image.fields}:
@@ -177,15 +164,15 @@ def _columns(file: Path, schema: pyarrow.Schema) -> list[str]:
 
 
 def _presence(file: Path, table: pyarrow.parquet.ParquetFile, group: int) -> Iterator[tuple[bool, bool]]:
-    """For each row of a row group: whether the image has bytes, and a path."""
-    # Small batches: the pictures pass through memory, a row group of them may not fit.
+    """Tell for each row of a row group whether its image has bytes, and whether it has a path."""
+    # In small batches: the pictures pass through memory, and a whole row group of them may not fit.
     for batch in record_batches(table, str(file), ["image"], groups=[group], at_most=MAX_ROW_GROUP):
         image = batch.column("image")
         present = (image.field(name).is_valid().to_pylist() for name in ("bytes", "path"))
         yield from zip(*present, strict=True)
 
 
-@lru_cache(maxsize=2)  # pictures are read in row order: one row group is in use, and one around its end
+@lru_cache(maxsize=2)  # pictures are read in row order: one row group is in use, two at its end
 def _image_bytes(file: Path, row_group: int) -> list[pyarrow.Scalar]:
     with table_errors(file), pyarrow.parquet.ParquetFile(file) as table:
         if row_group >= table.num_row_groups:

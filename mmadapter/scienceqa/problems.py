@@ -1,13 +1,13 @@
-"""A ScienceQA problem, and a data set of problems.
+"""A ScienceQA problem, and a data set of them.
 
-Nothing here reads a file or knows a model. The unknown is None: a hint that is "" is known to be empty,
-a hint that is None is unknown, and so is every metadata field.
+Nothing here reads a file or knows a model. None means unknown: a hint that is "" is known to be empty, a hint or a
+metadata field that is None is unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -17,28 +17,24 @@ if TYPE_CHECKING:
     import pandas
 
 LETTERS = "ABCDE"
-"""Letters of the options; ScienceQA's questions have one to five."""
+"""ScienceQA's questions have one to five options."""
 
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """A source of an image's bytes; nothing is read before `read` is called."""
+    """An encoded image, not read before `read` is called."""
 
     @property
     def where(self) -> str:
         """The file (and row), for messages."""
 
     def read(self) -> bytes:
-        """Read the encoded image.
-
-        Raises:
-            UserError: the file cannot be read.
-        """
+        """Return the encoded image; a UserError if it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One question. The fields are named as in `problems.json`."""
+    """One question. Field names are those of `problems.json`."""
 
     pid: str
     split: str
@@ -48,11 +44,11 @@ class Problem:
     answer: int
     """0-based index of the right choice."""
     hint: str | None = None
-    """The textual context; "" if there is none, None if that is unknown."""
+    """The textual context; "" if there is none, None if unknown."""
     image: ImageSource | None = None
     """The question's own picture (ScienceQA's IMG)."""
     choice_images: tuple[ImageSource, ...] = ()
-    """Pictures that are themselves the options; such a question counts as one without an image."""
+    """Pictures that are the options themselves; a question that has only these counts as without image."""
     grade: int | None = None
     """1 to 12."""
     subject: str | None = None
@@ -67,43 +63,40 @@ class Problem:
 
     @property
     def has_text(self) -> bool | None:
-        """TXT: whether the hint is not empty; None where it is unknown."""
+        """TXT: the hint is not empty; None where the hint is unknown."""
         return None if self.hint is None else bool(self.hint)
 
     @property
     def has_image(self) -> bool:
-        """IMG: whether the question has its own picture."""
+        """IMG: the question has its own picture."""
         return self.image is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A broken problem that was left out because the user chose to skip."""
+    """A broken problem that was left out because the user chose to skip such problems and count them."""
 
     where: str
     """File, pid and field."""
     reason: str
     pid: str | None = None
     splits: tuple[str, ...] | None = None
-    """Every split that lacks the problem, none if another folder has a sound copy; None if unknown."""
+    """Every split that lacks the problem, none if another folder has a sound one; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Typed problems and named splits over them.
-
-    `data["test"]` is the data set of that split alone, in the split file's order; iterating gives problems.
-    """
+    """Typed problems and named splits of them; iterating gives problems."""
 
     name: str
     problems: Mapping[str, Problem]
     """By pid, in reading order."""
     splits: Mapping[str, tuple[str, ...]]
-    """pids by split name: train, val, test and any other the files define (minitrain, trainval, ...)."""
-    skipped: tuple[Skipped, ...] = field(default=())
+    """Split name to pids: train, val, test and any other that the files define (minitrain, trainval, ...)."""
+    skipped: tuple[Skipped, ...] = ()
 
     def __getitem__(self, split: str) -> Dataset:
-        """Select one split; `skipped` names the problems that it lacks or may lack.
+        """Return one split, in the split file's order, with what it lacks or may lack in `skipped`.
 
         Raises:
             UserError: no such split.
@@ -115,24 +108,24 @@ class Dataset:
         return Dataset(self.name, {pid: self.problems[pid] for pid in pids}, {split: pids}, skipped)
 
     def only(self, pids: Container[str]) -> Dataset:
-        """Select the problems among `pids`, in all splits."""
+        """Keep only `pids`, in the problems and in the splits."""
         problems = {pid: problem for pid, problem in self.problems.items() if pid in pids}
         splits = {name: tuple(pid for pid in split if pid in pids) for name, split in self.splits.items()}
         return replace(self, problems=problems, splits=splits)
 
     def first(self, n: int | None, only: str | None = None) -> Dataset:
-        """Select the first `n` problems of each split, or of one split only; all if `n` is None.
+        """Keep the first `n` problems of each split, or of the split `only` while the others stay whole; all if None.
 
         Raises:
             UserError: `n` is not at least 1, or no such split.
         """
-        if n is not None and n < 1:
-            raise UserError(f"limit is {n}: it must be at least 1")
         if n is None:
             return self
+        if n < 1:
+            raise UserError(f"limit is {n}: it must be at least 1")
         if only is not None:
             return self.only(set(self.problems) - set(tuple(self[only].problems)[n:]))
-        splits = {name: split[:n] for name, split in self.splits.items()}  # which may overlap: minitest is of test
+        splits = {name: split[:n] for name, split in self.splits.items()}  # splits overlap: minitest is part of test
         return replace(self.only({pid for split in splits.values() for pid in split}), splits=splits)
 
     def __len__(self) -> int:
@@ -142,10 +135,10 @@ class Dataset:
         return iter(self.problems.values())
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a problem, indexed by pid (string), in the data set's order; the unknown is <NA>.
+        """Return a frame with one row a problem, indexed by pid (string), in the data set's order; unknown is <NA>.
 
         The columns are those of `FRAME_DTYPES`. `answer` is the 0-based index into `choices`, `has_text` and
-        `has_image` are the paper's TXT and IMG, `image` says where the picture is (file, or table and row).
+        `has_image` are the paper's TXT and IMG, `image` is the picture's place (file, or table and row).
         """
         import pandas as pd  # takes half a second
 
@@ -157,26 +150,18 @@ class Dataset:
 
 
 FRAME_DTYPES = {
-    "split": "string",
-    "subject": "string",
-    "topic": "string",
-    "category": "string",
-    "skill": "string",
+    **dict.fromkeys(("split", "subject", "topic", "category", "skill"), "string"),
     "grade": "Int64",
-    "task": "string",
-    "question": "string",
+    **dict.fromkeys(("task", "question"), "string"),
     "choices": "object",
     "answer": "Int64",
     "hint": "string",
     "has_text": "boolean",
     "has_image": "bool",
     "n_choices": "Int64",
-    "caption": "string",
-    "lecture": "string",
-    "solution": "string",
-    "image": "string",
+    **dict.fromkeys(("caption", "lecture", "solution", "image"), "string"),
 }
-"""The frame's columns in order. All but `has_image` may be <NA>; `choices` holds lists of texts."""
+"""The columns in order. All but `has_image` can be <NA>; `choices` holds lists of texts."""
 
 _DERIVED = {
     "choices": lambda problem: list(problem.choices),

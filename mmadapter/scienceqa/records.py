@@ -1,7 +1,7 @@
-"""Turn a raw record into a typed problem, checked field by field.
+"""From a raw record to a typed problem, checked field by field, and the handling of broken records.
 
-Both storage forms (`layout`, `parquet`) bring their records here, so both refuse the same things in the same
-words. Field names and types are those of `problems.json`.
+Both storage forms (`layout`, `parquet`) bring their records here, so both refuse the same things in the same words.
+Field names and types are those of `problems.json`.
 """
 
 import re
@@ -16,32 +16,27 @@ from mmadapter.storage.untrusted import short
 OnError = Literal["stop", "skip"]
 
 SPLITS = ("train", "val", "test")
-"""The three disjoint splits; any other list (minitest, trainval, ...) selects from them."""
-
+"""The three disjoint splits; any other list (minitest, trainval, ...) is a selection from them."""
 SUBJECTS = ("natural science", "social science", "language science")
-"""Subjects, the paper's NAT, SOC and LAN."""
-
+"""The paper's NAT, SOC and LAN."""
 MAX_TEXT = 100_000
-"""Most characters in a field. ScienceQA's longest, a lecture, has about 3,000."""
-
+"""Characters in one field. ScienceQA's longest, a lecture, has about 3,000."""
 MAX_NAME = 200
-"""Most characters in the name of a problem, split or picture. ScienceQA's pids have at most five."""
-
+"""Characters in a pid, a split's name and a picture's name. ScienceQA's pids have at most five."""
 MAX_IMAGE_BYTES = 1 << 26
-"""64 MiB, the largest encoded picture. ScienceQA's are below 1 MB."""
+"""64 MiB in one encoded picture. ScienceQA's largest are below 1 MB."""
 
 
 class BrokenProblem(UserError):
-    """A problem that cannot be used, while others can."""
+    """One problem that cannot be used, while the others can."""
 
     def __init__(self, where: str, reason: str):
         super().__init__(f"{where}: {reason}")
-        self.where = where
-        self.reason = reason
+        self.where, self.reason = where, reason
 
 
 class BrokenProblems:
-    """Stop at the first broken problem, or leave it out and count it."""
+    """Stop at the first broken problem, or leave broken ones out and count them."""
 
     def __init__(self, on_error: OnError):
         self._on_error = on_error
@@ -49,11 +44,7 @@ class BrokenProblems:
 
     @contextmanager
     def caught(self, pid: str | None = None, splits: Iterable[str] | None = None) -> Iterator[None]:
-        """Catch a break while one problem is read; the rest of the block is then left out.
-
-        Args:
-            splits: all that name the problem; None if that is unknown.
-        """
+        """Read one problem inside this block, which a `BrokenProblem` ends; `splits` are all that name the problem."""
         try:
             yield
         except BrokenProblem as broken:
@@ -64,10 +55,10 @@ class BrokenProblems:
 
 
 def checked_name(name: str, where: str) -> str:
-    """Return `name`, a pid or a split's name, if a table and a message can show it.
+    """Return a pid or a split's name, checked so that tables and messages can show it.
 
     Raises:
-        BrokenProblem: it is empty, longer than MAX_NAME, or holds control characters.
+        BrokenProblem: it is empty, longer than MAX_NAME, or has control characters.
     """
     if not 1 <= len(name) <= MAX_NAME or printable(name) != name:
         raise BrokenProblem(f"{where} {short(name)}", f"must have 1 to {MAX_NAME} characters, all of them printable")
@@ -75,12 +66,10 @@ def checked_name(name: str, where: str) -> str:
 
 
 class Fields:
-    """The raw fields of a problem, each checked when it is asked for."""
+    """The raw fields of one problem, checked when they are read."""
 
     def __init__(self, raw: Mapping[str, object], where: str):
-        """`where` names the file and the problem for messages."""
-        self._raw = raw
-        self._where = where
+        self._raw, self._where = raw, where  # the file and the problem, for messages
 
     def broken(self, field: str, reason: str) -> BrokenProblem:
         return BrokenProblem(f"{self._where}: {field}", reason)
@@ -132,14 +121,13 @@ class Fields:
         return value
 
     def grade(self) -> int | None:
-        """The grade as a number, 7 for `"grade7"`."""
+        """Return 7 for `"grade7"`."""
         value = self.text_or_unknown("grade")
         if value is None:
             return None
-        match = re.fullmatch(r"grade([1-9]|1[0-2])", value)
-        if match is None:
-            raise self.broken("grade", f"is {short(value)}, must be grade1 to grade12, or null if unknown")
-        return int(match[1])
+        if match := re.fullmatch(r"grade([1-9]|1[0-2])", value):
+            return int(match[1])
+        raise self.broken("grade", f"is {short(value)}, must be grade1 to grade12, or null if unknown")
 
     def subject(self) -> str | None:
         value = self.text_or_unknown("subject")
@@ -169,7 +157,7 @@ def problem_from_fields(
     choice_images: tuple[ImageSource, ...] = (),
     caption: str | None = None,
 ) -> Problem:
-    """Build the typed problem. Its pictures come from the caller, as each storage form keeps them in its own way.
+    """Return the typed problem; the caller brings its pictures, which each storage form keeps in its own way.
 
     Raises:
         BrokenProblem: a field is missing, of the wrong type or out of range.
@@ -186,23 +174,15 @@ def problem_from_fields(
         choice_images=choice_images,
         grade=fields.grade(),
         subject=fields.subject(),
-        topic=fields.text_or_unknown("topic"),
-        category=fields.text_or_unknown("category"),
-        skill=fields.text_or_unknown("skill"),
-        task=fields.text_or_unknown("task"),
-        lecture=fields.text_or_unknown("lecture"),
-        solution=fields.text_or_unknown("solution"),
         caption=caption,
+        **{
+            name: fields.text_or_unknown(name) for name in ("topic", "category", "skill", "task", "lecture", "solution")
+        },
     )
 
 
 def _json_type(value: object) -> str:
-    """Describe a JSON value by its type, with the value itself where it is short."""
-    name = {
-        type(None): "null",
-        bool: "true or false",
-        str: "text",
-        list: "a list",
-        dict: "an object",
-    }.get(type(value), "a number")
+    """Return the name of a value's type for an author of JSON, with the value where it is short."""
+    names = {type(None): "null", bool: "true or false", str: "text", list: "a list", dict: "an object"}
+    name = names.get(type(value), "a number")
     return f"{name} ({short(value)})" if isinstance(value, (str, int, float)) else name

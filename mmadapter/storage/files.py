@@ -1,4 +1,4 @@
-"""Write files whole or not at all, check the room on a disk, and pace the saving of long work."""
+"""Files that are written whole or not at all, room on the disk, and saving the state of long work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from pathlib import Path
 from mmadapter.errors import UserError
 
 SAVING_SHARE = 0.02
-"""Largest share of the time that goes into saving."""
-
+"""Share of the time that may go into saving the state of long work."""
 SAVE_SECONDS = 300.0
-"""Longest time between savings, however slow the disk is: the most work that a killed process loses."""
+"""The most work that a killed process can lose, even with a slow disk."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, previous: Path | None = None) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
 
-    Args:
-        previous: where the file goes that was at `path`; for a moment there is none at `path` then.
+    With `previous`, the file that was at `path` is moved there first; then for a moment there is none at `path`.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full; what was at `path` is still there.
@@ -33,60 +31,46 @@ def write_whole(path: Path, write: Callable[[Path], object], *, previous: Path |
             path.parent.mkdir(parents=True, exist_ok=True)
             write(part)
             with part.open("rb") as file:
-                os.fsync(file.fileno())  # or, after a power failure, the name may stand for an empty file
+                os.fsync(file.fileno())  # without it a power failure may leave an empty file
             if previous is not None and path.exists():
                 os.replace(path, previous)
             os.replace(part, path)
     except BaseException:
         with suppress(OSError):
-            part.unlink()  # on a full disk its room is needed
+            part.unlink()  # a full disk needs its room
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_whole` for a text."""
+    """Write a text with `write_whole`."""
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Report the system's errors in the block as a `UserError`: `path` cannot be written.
-
-    Raises:
-        UserError: in place of an `OSError`, which often does not name the file.
-    """
+    """Turn an `OSError` in the block, which often does not name the file, into a `UserError` that does."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error  # pyarrow's have no strerror
+        reason = error.strerror or error  # pyarrow's errors have no strerror
         raise UserError(f"{path}: cannot be written: {reason}\n  what was there before is kept") from error
 
 
 def free_room(folder: Path) -> int:
-    """Bytes free on the disk of a folder, which need not exist yet."""
-    return shutil.disk_usage(next(each for each in (folder, *folder.absolute().parents) if each.is_dir())).free
+    """Return the free bytes on the disk that holds, or will hold, a folder."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.is_dir())).free
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Check that a result will fit, before hours of work.
-
-    Args:
-        folder: where it will be written; it need not be there yet.
-        needed: bytes.
-
-    Raises:
-        UserError: its disk has less room.
-    """
+    """Raise a UserError if the disk of `folder` has less than `needed` bytes free: hours of work would be lost."""
     if (room := free_room(folder)) < needed:
         raise UserError(f"{folder}: {what} take {needed / 1e9:.2f} GB, {room / 1e9:.2f} GB are free")
 
 
 class PacedSaver:
-    """Save the state of long work as often as `SAVING_SHARE` of the time allows: often where it is quick, seldom where
-    it is slow.
+    """Calls `save`, which writes the state of long work, as often as `SAVING_SHARE` of the time allows.
 
-    Args:
-        save: writes the state.
+    So a quick save is never far behind, and a slow one does not hold up the work.
     """
 
     def __init__(self, save: Callable[[], object]) -> None:
@@ -98,7 +82,6 @@ class PacedSaver:
             self.now()
 
     def now(self) -> None:
-        """Save."""
         started = time.monotonic()
         self._save()
         ended = time.monotonic()

@@ -1,4 +1,4 @@
-"""Lock a folder for one writer."""
+"""Folders with one writer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from mmadapter.errors import UserError
 from mmadapter.storage.files import write_errors
 
 LOCK_FILE = ".lock"
-"""The lock's file. It stays in the folder; only the lock on it counts."""
+"""In a folder with one writer. The file stays when the writer has gone; only a held lock counts."""
 
 
 @contextmanager
 def sole_writer(folder: Path, *, wait: Callable[[str], object] | None = None) -> Iterator[None]:
-    """Hold a folder, created if need be, for one writer. The hold of a killed process ends with it.
+    """Be the only process in such a block for `folder`, which is created if need be; a killed process holds nothing.
 
-    Args:
-        wait: for the end of another one's block, after this was told of it; otherwise that is an error.
+    With `wait`, another writer is awaited after `wait` got a message about it; without, it is an error.
 
     Raises:
         UserError: another process writes there, or this one may not.

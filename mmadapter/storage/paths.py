@@ -1,4 +1,4 @@
-"""Paths outside of runs: the cache, and what the package ships."""
+"""Places of files that belong to no run: the cache, and the files shipped with the package."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import os
 from pathlib import Path
 
 ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_CARD = "adapter.safetensors", "adapter_config.json", "README.md"
-"""The files of an adapter's folder."""
+"""The files in an adapter's folder."""
 
 
 def cache_dir() -> Path:
-    """The cache, for features, fetched weights and generated data: `MMADAPTER_CACHE`, else `~/.cache/mmadapter`."""
+    """Return the folder of features, downloads and generated data: `MMADAPTER_CACHE`, or `~/.cache/mmadapter`."""
     return Path(os.environ.get("MMADAPTER_CACHE") or Path.home() / ".cache" / "mmadapter").expanduser()
 
 
 def assets_dir() -> Path:
-    """The folder of the embedded backbones: inside a wheel, or beside the package in a clone."""
-    package = Path(__file__).parents[1]
-    return next(folder for folder in (package / "assets", package.parent / "assets") if folder.is_dir())
+    """Return the folder of the embedded backbones."""
+    return _shipped("assets", "assets")
 
 
 def embedded(name: str) -> Path | None:
-    """The folder of an embedded backbone; None if there is none of this name."""
+    """Return the folder of the embedded backbone of this name, or None if there is none."""
     folder = assets_dir() / name
     return folder if name and Path(name).name == name and folder.is_dir() else None
 
 
 def published_file() -> Path:
-    """The file of published ScienceQA results with their sources: `eval/published.csv` in a clone."""
+    """Return the file of published results on ScienceQA, with their sources."""
+    return _shipped("published.csv", "eval/published.csv")
+
+
+def _shipped(in_wheel: str, in_clone: str) -> Path:
+    """Find a path in the package of an installed wheel, or else in the clone around the package."""
     package = Path(__file__).parents[1]
-    return next(
-        path for path in (package / "published.csv", package.parent / "eval" / "published.csv") if path.is_file()
-    )
+    return next(path for path in (package / in_wheel, package.parent / in_clone) if path.exists())

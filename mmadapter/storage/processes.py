@@ -1,7 +1,6 @@
-"""Share work among several processes, as torchrun or `accelerate launch` start them.
+"""Sharing work among the processes that torchrun or `accelerate launch` start; a single process has one share.
 
-A single process has a share of one. All processes work in step, on equally many pieces, because a forward of a sharded
-model needs all of them (`backbone.sharding`).
+Every process does equally many pieces, in step, because a forward of a sharded model (`sharding`) takes all processes.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ T = TypeVar("T")
 
 
 def is_first() -> bool:
-    """Whether this process writes and prints; known before the processes connect."""
+    """Tell whether this process is the one that writes and prints; works before the process group exists."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def in_step(pieces: Sequence[T]) -> Iterator[tuple[T, bool]]:
-    """Yield this process' pieces, each with whether it counts: where they do not divide evenly, some repeat the last
-    one."""
+    """Yield this process's pieces and whether each counts: a process without a piece left repeats the last one."""
     from accelerate import PartialState
 
     state = PartialState()
@@ -30,15 +28,15 @@ def in_step(pieces: Sequence[T]) -> Iterator[tuple[T, bool]]:
         yield pieces[min(at, len(pieces) - 1)], at < len(pieces)
 
 
-def gathered(own: list[T]) -> list[T]:
-    """Collect lists from all processes, the first one's first, and give all of it to each."""
+def gathered(items: list[T]) -> list[T]:
+    """Return the items of all processes, in the processes' order, to every process."""
     from accelerate.utils import gather_object
 
-    return gather_object(own)
+    return gather_object(items)
 
 
 def from_first(find: Callable[[], T]) -> T:
-    """Compute a value in the first process and give it to all."""
+    """Return to every process what `find` returns in the first one; the others wait and do not call it."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -47,10 +45,10 @@ def from_first(find: Callable[[], T]) -> T:
 
 
 def leave_process_group() -> None:
-    """Leave the process group once all work is done; gloo may abort a process that does not.
+    """Destroy the process group once all work is done: gloo may abort a process that ends while in a group.
 
-    Do not call it after an error: others may be exchanging data, and this would wait for them.
+    Not to be called after an error: this would wait for a process that is in the middle of an exchange.
     """
-    distributed = sys.modules.get("torch.distributed")  # a command without it has nothing to leave
+    distributed = sys.modules.get("torch.distributed")  # not imported: no group to leave
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

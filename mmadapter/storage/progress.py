@@ -1,4 +1,4 @@
-"""A progress bar with an estimate of the time left."""
+"""A progress bar, with an estimate of the time that is left."""
 
 from __future__ import annotations
 
@@ -8,31 +8,25 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Show a bar on stderr while the block runs, unless `quiet` or stderr is neither a terminal nor a notebook.
+    """Show a bar on stderr while the block runs; silent if `quiet` or if stderr is neither a terminal nor a notebook.
 
     Yields:
-        update(done, note=""): how much of `total` is done, and what to say behind the bar.
+        update(done, note=""): sets how much of `total` is done, and a note behind the bar.
     """
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}"),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not (console.is_terminal or console.is_jupyter)) as bar:
+    silent = quiet or not (console.is_terminal or console.is_jupyter)
+    with progress.Progress(*columns, console=console, disable=silent) as bar:
         task = bar.add_task(description, total=total, note="")
         yield lambda done, note="": bar.update(task, completed=done, note=note)

@@ -1,32 +1,29 @@
-"""Read parquet files from strangers within bounds."""
+"""Parquet files from strangers, read within bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmadapter.errors import UserError
-
-if TYPE_CHECKING:
-    from pyarrow import DataType, RecordBatch
-    from pyarrow.parquet import ParquetFile
-from collections.abc import Sequence
-
-import pandas as pd
-
 from mmadapter.storage.untrusted import MAX_BYTES
 
+if TYPE_CHECKING:
+    import pandas
+    from pyarrow import DataType, RecordBatch
+    from pyarrow.parquet import ParquetFile
+
 BATCH_ROWS = 64
-"""Rows that are decoded at a time."""
+"""Rows of a table that are decoded at a time."""
 MAX_ROW_GROUP = 1 << 30
-"""Most bytes of a row group, which is decoded at once; those of ScienceQA on the hub hold pictures."""
+"""Decoded bytes of a row group; those of ScienceQA on the hub hold pictures."""
 
 
 @contextmanager
 def table_errors(file: Path) -> Iterator[None]:
-    """Report any of pyarrow's errors over a damaged file as a `UserError` that names it."""
+    """Turn whatever pyarrow raises over a damaged parquet file into a `UserError` that names the file."""
     from pyarrow import ArrowException
 
     try:
@@ -42,17 +39,17 @@ def record_batches(
     """Yield some columns of a parquet table, a few rows at a time, with every value validated.
 
     Args:
-        columns: their names; `a.b` is a field of a struct.
-        groups: row groups; all of them if None.
-        at_most: bytes decoded, counted as they come out: repetition makes petabytes of a few kilobytes.
+        columns: names; `a.b` is a field of a struct.
+        groups: row groups; None for all.
+        at_most: decoded bytes, counted while decoding: repetition can make petabytes of a few kilobytes.
 
     Raises:
-        UserError: more than `at_most`, or a row group that says it is larger than MAX_ROW_GROUP.
+        UserError: more than `at_most`, or a row group that claims to be larger than MAX_ROW_GROUP.
         pyarrow.ArrowException, OSError, UnicodeDecodeError: the table is damaged, or a text is not UTF-8.
     """
     groups = list(range(table.num_row_groups)) if groups is None else groups
     for group in groups:
-        # Of the group alone: asked about a damaged column, pyarrow 26 ends the process.
+        # The group's total, not the columns' sizes: reading a damaged column's metadata, pyarrow 26 ends the process.
         if (size := table.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP:
             raise UserError(f"{where}: {size >> 20} MB decoded, at most {MAX_ROW_GROUP >> 20} MB are read at once")
     size = 0
@@ -65,7 +62,7 @@ def record_batches(
 
 
 def is_plain(kind: DataType) -> bool:
-    """Whether a column holds texts, numbers or lists of them."""
+    """Tell whether a column holds texts, numbers or lists of them, which convert to Python's types as expected."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
@@ -74,11 +71,11 @@ def is_plain(kind: DataType) -> bool:
     return types.is_null(kind) or any(is_it(kind) for is_it in plain)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read those of the columns that a parquet file has: texts or numbers, `probabilities` as lists of them.
+def read_table(path: Path, columns: Sequence[str]) -> pandas.DataFrame:
+    """Read the columns that a parquet file has, each of texts or numbers, `probabilities` of lists of them.
 
     Raises:
-        UserError: it cannot be read, is larger than MAX_BYTES decoded, or has a column of another type.
+        UserError: the file cannot be read, decodes to more than MAX_BYTES, or has a column of another type.
     """
     import pyarrow
     import pyarrow.parquet
@@ -90,6 +87,6 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             kind = schema.field(column).type
             if not is_plain(kind) or (pyarrow.types.is_nested(kind) and column != "probabilities"):
                 raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
-        batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
+        batches = list(record_batches(file, str(path), found))
         table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
-        return table.to_pandas(ignore_metadata=True)  # which would make pid the index again
+        return table.to_pandas(ignore_metadata=True)  # the metadata would make pid the index again

@@ -1,4 +1,4 @@
-"""Store named tensors in a safetensors file with a checksum, so that damage is reported and not loaded."""
+"""Our own safetensors files: written whole and with a checksum, so that a damaged file is refused."""
 
 from __future__ import annotations
 
@@ -15,24 +15,17 @@ from torch import Tensor
 from mmadapter.storage.files import write_whole
 
 CHECKSUM = "sha256"
-"""Name of the checksum in the file's metadata."""
+"""The checksum's key in the file's metadata."""
 
 
 class Damaged(Exception):
-    """A file that is not what was written; the text says how, without its name."""
+    """A file differs from what was written; the text says how, without the file's name."""
 
 
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str], *, previous: Path | None = None
 ) -> None:
-    """Write tensors from any device, with texts about them.
-
-    Args:
-        previous: where the file goes that was at `path`.
-
-    Raises:
-        UserError: `path` cannot be written; what was there is kept.
-    """
+    """Write tensors of any device, and texts about them, with `write_whole`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(tensors, {**about, CHECKSUM: _checksum(tensors, about)})
     write_whole(path, lambda part: part.write_bytes(data), previous=previous)
@@ -42,12 +35,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what `save_tensors` wrote: the tensors, on the CPU and in memory of their own, and the texts.
 
     Raises:
-        Damaged: it is not what was written.
+        Damaged: the file differs from what was written.
         FileNotFoundError: there is no such file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            # cloned: in a mapped file they are aligned anyhow, and a sum over them may differ in its last bit
+            # Cloned: tensors in a mapped file may be aligned differently, and sums over them differ in the last bit.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             about = file.metadata() or {}
     except FileNotFoundError:

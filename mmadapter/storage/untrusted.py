@@ -1,4 +1,4 @@
-"""Read files from strangers so that each defect is named: kind, size, encoding, syntax, repeated keys, types."""
+"""Files from others, read so that every defect is named: kind, size, encoding, syntax, repeated keys, types."""
 
 from __future__ import annotations
 
@@ -10,40 +10,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mmadapter.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
-
 MAX_BYTES = 1 << 27
-"""128 MiB, the largest file. ScienceQA's problems.json has 30 MB, 4,241 answers with reasoning 50. A JSON text of this
-size made of `[[],[],...]` takes 3 GiB of memory."""
+"""128 MiB in one file. ScienceQA's problems.json has 30 MB, 4,241 answers with their reasoning have 50 MB. A JSON text
+of this size that holds nothing but `[[],[],...]` takes 3 GiB of memory."""
 MAX_RECORD = 1 << 24
-"""16 MiB, the largest configuration, log or record."""
+"""16 MiB in a small file: a configuration, a log, a record of a run."""
 
 
 class RepeatedKeys(dict):
-    """A JSON object that repeats keys; Python's parser would silently keep the last value."""
+    """A JSON object in which some keys occur more than once; Python's `json` would silently keep the last."""
 
     def __init__(self, pairs: list[tuple[str, object]]):
         super().__init__(pairs)
-        counts = Counter(key for key, _ in pairs)
-        self.repeated = [key for key, count in counts.items() if count > 1]
+        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
 
 
 def repeated_keys(parsed: object) -> list[str]:
-    """The keys that occur more than once in an object of `parse_json`."""
+    """Return the keys that occur more than once in an object from `parse_json`."""
     return parsed.repeated if isinstance(parsed, RepeatedKeys) else []
 
 
 def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
-    """Read a regular file. A pipe or a device, which an archive can hold, might never end.
+    """Read a regular file; a pipe or a device, which an archive can contain, might never end.
 
     Raises:
-        UserError: no such file, not a regular one, more than `at_most` bytes.
+        UserError: no such file, not a regular file, more than `at_most` bytes.
     """
     try:
         about = file.stat()
@@ -52,21 +47,17 @@ def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
         if about.st_size > at_most:
             raise UserError(f"{file}: has {about.st_size:,} bytes, at most {at_most:,} are read")
         return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # NUL in a name
-        raise UserError(f"{file}: cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: NUL in a name
+        raise UserError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
-    """Parse a JSON text; an object that repeats a key becomes a `RepeatedKeys`.
+    """Parse a JSON text that begins in a line of the file `where`; an object that repeats a key is a `RepeatedKeys`.
 
-    Args:
-        where: the file.
-        line: of the file, in which the text begins.
+    NaN and Infinity, which Python writes although JSON does not have them, are read as numbers.
 
     Raises:
-        UserError: not UTF-8, not JSON. NaN and Infinity, which Python writes and JSON has not, are read as numbers.
+        UserError: not UTF-8, or not JSON.
     """
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
@@ -81,10 +72,10 @@ def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
 
 
 def read_json_object(file: Path, at_most: int = MAX_BYTES) -> dict[str, object]:
-    """Read the JSON object in a file.
+    """Read the JSON object in `file`.
 
     Raises:
-        UserError: as `read_bytes` and `parse_json`; not an object.
+        UserError: as `read_bytes` and `parse_json`, or it is not an object.
     """
     parsed = parse_json(read_bytes(file, at_most), str(file))
     if not isinstance(parsed, dict):
@@ -93,9 +84,9 @@ def read_json_object(file: Path, at_most: int = MAX_BYTES) -> dict[str, object]:
 
 
 def short(value: object) -> str:
-    """Describe any value for a message: its kind, and the value itself where it is short.
+    """Describe any value for a message, in at most 40 characters or so.
 
-    A list or an object is only named: printing it may take longer than anybody waits.
+    A list or an object is only named: printing it could take forever.
     """
     if isinstance(value, (list, tuple, dict, set)):
         return f"a {'list' if isinstance(value, (list, tuple)) else 'mapping'} of {len(value)}"
@@ -111,9 +102,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def checked_fields(kind: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check values for a dataclass' fields by their annotations; not all fields need be there.
+    """Check values for a dataclass's fields against the annotations; fields may be missing.
 
-    Known are bool, int, float (a number, or a text such as `1e-2`, which YAML does not take for one), str, Path (as
+    Supported are bool, int, float (a number, or a text such as `1e-2`, which YAML does not read as one), str, Path (as
     text), Literal, `tuple[X, ...]` (as a list of any length) and `X | None`. Numbers are finite, and int has 64 bits.
 
     Raises:
@@ -121,9 +112,8 @@ def checked_fields(kind: type, values: Mapping[str, Any], where: str) -> dict[st
     """
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
-    if unknown := [name for name in values if name not in names]:
-        told = ", ".join(str(name)[:40] for name in unknown[:5])
-        raise UserError(f"{where}: no such setting: {told}\n  settings: {', '.join(names)}")
+    if unknown := [str(name)[:40] for name in values if name not in names]:
+        raise UserError(f"{where}: no such setting: {', '.join(unknown[:5])}\n  settings: {', '.join(names)}")
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise UserError(f"{where}: {name}: must be {_type_words(hints[name])}, is {short(value)}")
@@ -165,10 +155,10 @@ def _type_words(hint: Any) -> str:
 
 @contextmanager
 def loading_errors(where: str) -> Iterator[None]:
-    """Report whatever a library raises over a damaged model in one line.
+    """Turn whatever a library raises over a damaged model into a `UserError` of one line.
 
-    That is any exception: ZeroDivisionError over no heads, bare Exceptions over a tokenizer's file. Rust's panics are
-    not even that.
+    It may be any exception: ZeroDivisionError over no heads, a bare Exception over a tokenizer's file, or a panic in
+    Rust, which is only a BaseException.
     """
     try:
         yield

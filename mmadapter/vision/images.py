@@ -1,7 +1,6 @@
 """Decode images of any usual format and mode to RGB."""
 
 import io
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,22 +14,6 @@ MAX_PIXELS = 1 << 24
 MAX_ASPECT = 64
 """Largest ratio of the sides, 10 in ScienceQA: scaled up to a usual shorter side, a line of pixels would fill the
 memory."""
-
-
-@runtime_checkable
-class EncodedImage(Protocol):
-    """An image file that is read on demand."""
-
-    @property
-    def where(self) -> str:
-        """Name of the file (and row) for messages."""
-
-    def read(self) -> bytes:
-        """Read the encoded image.
-
-        Raises:
-            UserError: it cannot be read.
-        """
 
 
 def decode_rgb(data: bytes, where: str) -> Image.Image:

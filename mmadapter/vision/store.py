@@ -37,10 +37,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import ImageSource
 from mmadapter.storage.files import PacedSaver, check_room
 from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.tensors import Damaged, load_tensors, save_tensors
-from mmadapter.vision.images import EncodedImage, decode_rgb
+from mmadapter.vision.images import decode_rgb
 from mmadapter.vision.towers import ImageTower
 
 CPU_BATCH = 8
@@ -107,7 +108,7 @@ class FeatureStore:
 
     def features(
         self,
-        images: Sequence[EncodedImage],
+        images: Sequence[ImageSource],
         *,
         progress: Callable[[int, str], None] = lambda done, note: None,
         on_error: Literal["stop", "skip"] = "stop",
@@ -158,11 +159,11 @@ class FeatureStore:
                 self._rows |= _read_shard(path, sum(self.tower.feature_sizes))
                 self._shards[path] = written
 
-    def _preparation(self) -> Callable[[EncodedImage], _Prepared]:
+    def _preparation(self) -> Callable[[ImageSource], _Prepared]:
         """Return a thread-safe function that reads an image and decodes it if its content is new."""
         lock, seen = threading.Lock(), set(self._rows)
 
-        def prepare(image: EncodedImage) -> _Prepared:
+        def prepare(image: ImageSource) -> _Prepared:
             key = None
             try:
                 data = image.read()
@@ -245,7 +246,7 @@ def _read_shard(path: Path, size: int) -> dict[bytes, Float[Tensor, " F"]]:
     return {key.tobytes(): row for key, row in zip(keys, features, strict=True)}
 
 
-def _threaded(function: Callable[[EncodedImage], _Prepared], images: Sequence[EncodedImage]) -> Generator[_Prepared]:
+def _threaded(function: Callable[[ImageSource], _Prepared], images: Sequence[ImageSource]) -> Generator[_Prepared]:
     """Apply a function in threads, at most `AHEAD` images ahead, and yield its results in order."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     ahead: deque[Future[_Prepared]] = deque()

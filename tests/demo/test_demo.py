@@ -106,7 +106,9 @@ def test_pictures_show_what_captions_say():
     rng, families = Random(3), {f.name: f for f in FAMILIES}
     for _ in range(300):
         p = sample_problem(rng, families["punnett square"])
-        assert p.choices[p.answer] == f"{p.scene.boxes}/4"
+        cells = [upper + lower for upper in p.scene.parents[0] for lower in p.scene.parents[1]]
+        boxes = sum((cell != cell.lower()) == (p.scene.shown == "dominant") for cell in cells)
+        assert p.choices[p.answer] == f"{boxes}/4"
         p = sample_problem(rng, families["rainfall"])
         months = families["rainfall"].values
         assert p.choices[p.answer] == months[p.scene.millimeters.index(max(p.scene.millimeters))]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmadapter.errors import UserError
+from mmadapter.scienceqa.problems import ImageSource
 from mmadapter.storage.locks import sole_writer
-from mmadapter.vision.images import EncodedImage, decode_rgb
+from mmadapter.vision.images import decode_rgb
 from mmadapter.vision.store import CPU_BATCH, FeatureStore
 from mmadapter.vision.towers import load_tower
 
@@ -77,7 +78,7 @@ def store(root: Path, folder: Path, scales: int = 2) -> tuple[FeatureStore, Coun
 
 def test_features_are_the_towers_in_the_order_given(folder, tmp_path):
     images = pictures(70)  # more than two batches
-    assert isinstance(images[0], EncodedImage)
+    assert isinstance(images[0], ImageSource)
     features, tower = store(tmp_path / "store", folder)
     values, broken = features.features(images)
     pixels = torch.stack([tower.tower.preprocess(decode_rgb(image.read(), "")) for image in images])

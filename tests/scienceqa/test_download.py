@@ -6,7 +6,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
-from mmadapter.scienceqa.hub import HUB_REPOSITORY, THREE_WAYS
+from mmadapter.scienceqa.download import HUB_REPOSITORY, THREE_WAYS
 
 
 @pytest.fixture
