@@ -42,6 +42,11 @@ def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def value_classes(values: pd.Series) -> dict[str, pd.Series]:
+    """Return which questions have each value of a column, as masks; the unknown belongs to none."""
+    return {str(value): (values == value).fillna(False) for value in sorted(values.dropna().unique())}
+
+
 def percent(correct: int, n: int) -> float:
     """Return the share in percent, computed in the official script's order so that every second decimal agrees."""
     return correct / n * 100 if n else float("nan")
@@ -50,6 +55,11 @@ def percent(correct: int, n: int) -> float:
 def two_decimals(value: float) -> float:
     """Round as printing does; numpy and pandas multiply first and get some second decimals wrong."""
     return float(f"{value:.2f}")
+
+
+def digits(value: float | None, form: str = ".2f") -> str | None:
+    """Format a number as tables print it; None if there is none."""
+    return None if pd.isna(value) else format(value, form)
 
 
 def accuracy_by_class(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
