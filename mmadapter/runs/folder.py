@@ -1,16 +1,16 @@
-"""The folder of a run and of each variant: the only code that knows which file lies where.
+"""The folders of a run and of its variants: the only code that knows where a run's files are.
 
 RUN/
     config.yaml                           the settings
     table.json, README.md                 the table of its variants
     ceiling.parquet                       demo: the frozen model's answers with the true caption in the hint
     frozen.parquet                        instructions: the frozen model's responses
-    multimodal/, text/                    one variant each, complete without the rest
+    multimodal/, text/                    one folder for each variant, usable without the rest
         config.yaml
         adapter.safetensors, adapter_config.json, README.md       the adapter, as `from_pretrained` reads it
         log.jsonl, tensorboard/
         checkpoint.safetensors, checkpoint.previous.safetensors
-        predictions[-SPLIT][-SCORING].parquet                     answers; a suffix where not the run's own
+        predictions[-SPLIT][-SCORING].parquet                     answers; suffixes name what differs from the settings
         controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders
         attention.json, metrics.json
 """
@@ -30,7 +30,7 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run directory of `mmadapter-train`, or a variant's folder taken out of one."""
+    """A run directory of `mmadapter-train`, or the folder of one variant without its run."""
 
     path: Path
 
@@ -59,23 +59,23 @@ class RunFolder:
 
     @property
     def config(self) -> RunConfig:
-        """The run's saved settings, with defaults for settings that are newer than the run.
+        """The run's settings; those that are newer than the run have their defaults.
 
         Raises:
             UserError: not a run directory, or its settings cannot be read.
         """
-        for file in (self.config_file, self.path.parent / CONFIG):  # a variant's folder lies in its run
+        for file in (self.config_file, self.path.parent / CONFIG):  # a variant's folder is inside its run
             if file.is_file():
                 return read_config(file)
         raise UserError(f"{self.path}: not a run directory: there is no {CONFIG} in it\n  mmadapter-train makes one")
 
     def variant(self, name: str) -> VariantFolder:
-        """The folder of the variant `multimodal` or `text`, which need not exist."""
+        """Return the folder of the variant `multimodal` or `text`, whether or not it exists."""
         return VariantFolder(self.path / name)
 
     @property
     def variants(self) -> list[VariantFolder]:
-        """The existing variants, multimodal before text; a variant's folder has itself as its only one.
+        """The variants that exist, multimodal before text; for a variant's folder, the variant itself.
 
         Raises:
             UserError: not a run directory.
@@ -87,10 +87,14 @@ class RunFolder:
             raise UserError(f"{self.path}: not a run directory: no variant's folder in it holds a {CONFIG}")
         return found
 
+    def answers(self, split: str | None = None, scoring: str | None = None) -> list[StoredAnswers]:
+        """Return `VariantFolder.answers` of every variant."""
+        return [variant.answers(split, scoring) for variant in self.variants]
+
 
 @dataclass(frozen=True)
 class VariantFolder:
-    """One trained adapter with everything that was recorded about it."""
+    """One trained adapter and everything recorded about it."""
 
     path: Path
 
@@ -100,7 +104,7 @@ class VariantFolder:
 
     @property
     def run(self) -> RunFolder:
-        """The run that it lies in, or itself if taken out of one."""
+        """The run that contains it, or the folder itself if there is none."""
         return RunFolder(self.path.parent if (self.path.parent / CONFIG).is_file() else self.path)
 
     @property
@@ -114,7 +118,7 @@ class VariantFolder:
 
     @property
     def is_trained(self) -> bool:
-        """Whether its training has ended: the adapter is written last."""
+        """Whether its training is complete: the adapter is written last."""
         return (self.path / ADAPTER_CONFIG).is_file()
 
     @property
@@ -146,11 +150,10 @@ class VariantFolder:
         return self.path / "metrics.json"
 
     def answers(self, split: str | None = None, scoring: str | None = None) -> StoredAnswers:
-        """The answers to a split by a scoring, by default the run's own. They need not exist."""
+        """Return the answers to a split by a scoring, whether or not they exist; by default those of the settings."""
         config = self.config
-        other = [split] if split not in (None, config.split) else []
-        other += [scoring] if scoring not in (None, config.scoring) else []
-        return StoredAnswers(self, "".join(f"-{part}" for part in other))
+        named = ((split, config.split), (scoring, config.scoring))
+        return StoredAnswers(self, "".join(f"-{asked}" for asked, default in named if asked not in (None, default)))
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,10 @@ class StoredAnswers:
 
     variant: VariantFolder
     suffix: str = ""
+
+    @property
+    def exist(self) -> bool:
+        return self.predictions.is_file()
 
     @property
     def predictions(self) -> Path:
@@ -171,10 +178,10 @@ class StoredAnswers:
 
     @property
     def controls_summary(self) -> Path:
-        """Summary of those answers."""
+        """Counts over the controls."""
         return self.controls.with_suffix(".json")
 
     @property
     def unfinished_controls(self) -> Path:
-        """Folder of those answers until all are there."""
+        """The folder of the controls until all are complete."""
         return self.controls.with_name(f"{self.controls.stem}-unfinished")
