@@ -11,7 +11,7 @@ RUN/
         log.jsonl, tensorboard/
         checkpoint.safetensors, checkpoint.previous.safetensors
         predictions[-SPLIT][-SCORING].parquet                     answers; suffixes name what differs from the settings
-        controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders
+        controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders, counts
         attention.json, metrics.json
 """
 
@@ -29,33 +29,26 @@ CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
+class _Inside:
+    """A path inside a folder, as an attribute of the folder's class."""
+
+    name: str
+
+    def __get__(self, folder: RunFolder | VariantFolder, owner: type | None = None) -> Path:
+        return folder.path / self.name
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """A run directory of `mmadapter-train`, or the folder of one variant without its run."""
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG
-
-    @property
-    def table(self) -> Path:
-        """The table of all variants, as JSON."""
-        return self.path / "table.json"
-
-    @property
-    def card(self) -> Path:
-        """The table of all variants, for people."""
-        return self.path / ADAPTER_CARD
-
-    @property
-    def ceiling(self) -> Path:
-        return self.path / "ceiling.parquet"
-
-    @property
-    def frozen(self) -> Path:
-        """The frozen model's responses to instructions."""
-        return self.path / "frozen.parquet"
+    config_file = _Inside(CONFIG)
+    table = _Inside("table.json")
+    card = _Inside(ADAPTER_CARD)
+    ceiling = _Inside("ceiling.parquet")
+    frozen = _Inside("frozen.parquet")
 
     @property
     def config(self) -> RunConfig:
@@ -98,6 +91,15 @@ class VariantFolder:
 
     path: Path
 
+    config_file = _Inside(CONFIG)
+    card = _Inside(ADAPTER_CARD)
+    log = _Inside("log.jsonl")
+    tensorboard = _Inside("tensorboard")
+    checkpoint = _Inside("checkpoint.safetensors")
+    previous_checkpoint = _Inside("checkpoint.previous.safetensors")
+    prompt_attention = _Inside("attention.json")
+    metrics = _Inside("metrics.json")
+
     @property
     def name(self) -> str:
         return self.path.name
@@ -113,41 +115,9 @@ class VariantFolder:
         return RunFolder(self.path).config
 
     @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG
-
-    @property
     def is_trained(self) -> bool:
         """Whether its training is complete: the adapter is written last."""
         return (self.path / ADAPTER_CONFIG).is_file()
-
-    @property
-    def card(self) -> Path:
-        return self.path / ADAPTER_CARD
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        return self.path / "checkpoint.previous.safetensors"
-
-    @property
-    def prompt_attention(self) -> Path:
-        return self.path / "attention.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.json"
 
     def answers(self, split: str | None = None, scoring: str | None = None) -> StoredAnswers:
         """Return the answers to a split by a scoring, whether or not they exist; by default those of the settings."""
@@ -164,12 +134,12 @@ class StoredAnswers:
     suffix: str = ""
 
     @property
-    def exist(self) -> bool:
-        return self.predictions.is_file()
-
-    @property
     def predictions(self) -> Path:
         return self.variant.path / f"predictions{self.suffix}.parquet"
+
+    @property
+    def exist(self) -> bool:
+        return self.predictions.is_file()
 
     @property
     def controls(self) -> Path:
