@@ -20,14 +20,9 @@ SUBJECT_COLUMNS = {"NAT": "natural science", "SOC": "social science", "LAN": "la
 
 
 def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return which questions belong to each column.
+    """Return which questions belong to each column, as boolean masks; <NA> where the field is unknown.
 
-    Args:
-        frame: `subject`, `has_text`, `has_image`, `grade` of the questions.
-
-    Returns:
-        A boolean mask for each column, <NA> where the field is unknown. A question with an unknown hint has an
-        unknown NO, even if it has an image.
+    A question with an unknown hint has an unknown NO, even if it has an image.
     """
     text, image = frame["has_text"].astype("boolean"), frame["has_image"].astype("boolean")
     subject, grade = frame["subject"].astype("string"), frame["grade"].astype("Int64")
@@ -57,7 +52,7 @@ def two_decimals(value: float) -> float:
     return float(f"{value:.2f}")
 
 
-def digits(value: float | None, form: str = ".2f") -> str | None:
+def digits(value: int | float | None, form: str = ".2f") -> str | None:
     """Format a number as tables print it; None if there is none."""
     return None if pd.isna(value) else format(value, form)
 

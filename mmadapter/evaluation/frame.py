@@ -67,12 +67,7 @@ def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Da
 
 
 def answered(questions: pd.DataFrame, predictions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
-    """Return one system's error frame from a `question_frame`.
-
-    Args:
-        predictions: as for `error_frame`.
-        name: stands in error messages.
-    """
+    """Return one system's error frame from a `question_frame`; `name` stands in error messages."""
     return questions.join(answer_frame(predictions, questions, name))
 
 
@@ -120,11 +115,7 @@ def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str =
 
 
 def check_pids(pids: pd.Index, expected: pd.Index, name: str) -> None:
-    """Check that every question has one prediction, and that there are no others.
-
-    Raises:
-        UserError: how many questions are duplicated, missing or unknown, and which.
-    """
+    """Check that every question has one prediction, and that there are no others; else raise a `UserError`."""
     double = pids[pids.duplicated()].unique()
     missing, extra = expected.difference(pids, sort=False), pids.difference(expected, sort=False)
     wrong = {"have more than one prediction": double, "have no prediction": missing, "are not asked": extra}
@@ -134,11 +125,7 @@ def check_pids(pids: pd.Index, expected: pd.Index, name: str) -> None:
 
 
 def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> None:
-    """Check that every prediction is an option of its question, or <NA>.
-
-    Raises:
-        UserError: how many are not, and which.
-    """
+    """Check that every prediction is an option of its question, or <NA>; else raise a `UserError`."""
     beyond = prediction[(prediction < 0) | (prediction >= n_choices)]
     if len(beyond):
         which = some([f"{pid} ({i} of {n_choices[pid]} options)" for pid, i in beyond.items()])

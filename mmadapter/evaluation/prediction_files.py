@@ -54,12 +54,11 @@ def read_predictions(
     """
     if rule is not None and rule not in RULES:
         raise UserError(f"no such rule: {rule!r}\n  rules: {', '.join(RULES)}")
-    readers = {".json": _result_file, ".jsonl": _answers_file, ".csv": _csv_file, ".parquet": _parquet_file}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
+    if path.suffix not in READERS:
+        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path}: no such predictions file")
-    frame = readers[path.suffix](path)
+    frame = READERS[path.suffix](path)
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
     frame = frame.set_index("pid").loc[questions.index]
     check_options(frame["prediction"], questions["n_choices"], str(path))
@@ -91,17 +90,13 @@ def _result_file(path: Path) -> pd.DataFrame:
     results = _unrepeated(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
         raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
-    odd = [
-        f"{pid[:40]}: {short(index)}"
-        for pid, index in results.items()
-        if type(index) is not int or not -1 <= index < MAX_INDEX
-    ]
-    if odd:
-        raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
+    if odd := [pid for pid, index in results.items() if type(index) is not int or not -1 <= index < MAX_INDEX]:
+        listed = some([f"{pid[:40]}: {short(results[pid])}" for pid in odd])
+        raise UserError(f"{path}: {len(odd)} results are no index of an option: {listed}")
     outputs = _unrepeated(content.get("outputs"), path)
     if outputs:
-        missing = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
-        if missing:
+        texts = outputs if isinstance(outputs, dict) else {}
+        if missing := [pid for pid in results if not isinstance(texts.get(pid), str)]:
             raise UserError(f"{path}: {len(missing)} results have no text in 'outputs': {some(missing)}")
     return predictions_frame(
         list(map(_writable, results)),
@@ -137,10 +132,6 @@ def _csv_file(path: Path) -> pd.DataFrame:
     if "output" in table and table["output"].notna().any():
         table["output"] = table["output"].fillna("")  # an empty text is an empty cell
     return _from_table(table, path)
-
-
-def _parquet_file(path: Path) -> pd.DataFrame:
-    return _from_table(read_table(path, ["pid", *PREDICTION_DTYPES]), path)
 
 
 def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -187,3 +178,12 @@ def _unrepeated(parsed: Any, where: object) -> Any:
     if double := repeated_keys(parsed):
         raise UserError(f"{where}: {len(double)} keys occur more than once: {some(map(short, double))}")
     return parsed
+
+
+READERS = {
+    ".json": _result_file,
+    ".jsonl": _answers_file,
+    ".csv": _csv_file,
+    ".parquet": lambda path: _from_table(read_table(path, ["pid", *PREDICTION_DTYPES]), path),
+}
+"""Reader of each format, by the file's suffix."""

@@ -1,8 +1,9 @@
 """Does the model look at the image, and does it read the options? Its answers under other conditions, counted.
 
-`controls.asking.control_answers` asks the model and returns the records counted here. The image is the true one,
-a blank one, another question's, or none; a model that looks loses by the last three. The options are rotated, so
-that each stands at every place once; a model that reads them keeps its option, one that does not keeps its letter.
+The image is the true one, a blank one, another question's, or none; a model that looks loses by the last three. The
+options are rotated, so that each stands at every place once; a model that reads them keeps its option, one that does
+not keeps its letter. In all functions `records` are the answers that `controls.asking.control_answers` returns, and
+`questions` is the `frame.question_frame` of the same questions.
 """
 
 from __future__ import annotations
@@ -54,12 +55,7 @@ class Controls:
 
 
 def count_controls(name: str, records: pd.DataFrame, questions: pd.DataFrame) -> Controls:
-    """Count one system's answers under all conditions.
-
-    Args:
-        records: of `control_answers`.
-        questions: `frame.question_frame` of the same questions.
-    """
+    """Count one system's answers under all conditions."""
     images, categories = image_reliance(records, questions), image_reliance(records, questions, by="category")
     return Controls(name, images, categories, option_order(records, questions))
 
@@ -68,8 +64,6 @@ def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | 
     """Return the accuracy under each condition of the image, and what changes from the true image.
 
     Args:
-        records: of `control_answers`.
-        questions: `frame.question_frame` of the same questions.
         by: a column of `questions`, with a class for each of its values; `RELIANCE_COLUMNS` by default.
 
     Returns:
@@ -106,10 +100,6 @@ def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | 
 
 def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     """Return how a system's answers hold when the options stand in every rotation of their order.
-
-    Args:
-        records: of `control_answers`.
-        questions: `frame.question_frame` of the same questions.
 
     Returns:
         Indexed by the paper's columns; shares in percent, NaN without questions or if a class is unknown for any.

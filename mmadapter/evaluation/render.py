@@ -17,6 +17,7 @@ from mmadapter.evaluation.statistics import OUTCOMES
 from mmadapter.evaluation.table import ResultTable, Row, ScoredRow
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
+COMPARED = ("points", "95 % from", "to", "p", "p Holm")
 TEST_QUESTIONS = 4241
 """Size of ScienceQA's test split, over which published rows are."""
 
@@ -100,16 +101,13 @@ def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Gr
     """Return the result of `statistics.compare` as a table, one row for each class."""
     return Grid(
         title=title,
-        headers=(
-            *("", "n", "both right", f"only {a}", f"only {b}", "both wrong"),
-            *("points", "95 % from", "to", "p", "p Holm"),
-        ),
+        headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
         rows=tuple(
             (
                 str(name),
-                *(str(row[key]) for key in ("n", *OUTCOMES)),
-                *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
-                *(p_digits(row[key]) for key in ("p", "p_holm")),
+                *map(str, row[["n", *OUTCOMES]]),
+                *(f"{x:+.2f}" for x in row[["difference", "low", "high"]]),
+                *map(p_digits, row[["p", "p_holm"]]),
             )
             for name, row in compared.astype(object).iterrows()
         ),
@@ -155,13 +153,12 @@ def _system_record(row: ScoredRow) -> dict[str, object]:
     """Return a scored row for JSON; where the table has a dash, null beside the known part with its n."""
     columns = {}
     for name, score in row.scores.astype(object).iterrows():
-        known = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}
+        cell = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}
         if score["unknown"]:
-            columns[name] = {"accuracy": None, "unknown": score["unknown"], "known": known}
-        else:
-            columns[name] = known
-            if row.intervals is not None:
-                columns[name]["interval"] = [_number(x) for x in row.intervals.loc[name]]
+            cell = {"accuracy": None, "unknown": score["unknown"], "known": cell}
+        elif row.intervals is not None:
+            cell["interval"] = [_number(x) for x in row.intervals.loc[name]]
+        columns[name] = cell
     return {
         "name": row.name,
         "rule": row.rule,

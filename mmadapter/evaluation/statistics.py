@@ -103,7 +103,7 @@ def compare(
     return table
 
 
-def _paired(right_a: pd.Series, right_b: pd.Series, samples: int, rng: np.random.Generator) -> dict[str, float]:
+def _paired(right_a: pd.Series, right_b: pd.Series, samples: int, rng: np.random.Generator) -> dict[str, int | float]:
     """Return one row of `compare`, without `p_holm`."""
     outcomes = (right_a & right_b, right_a & ~right_b, ~right_a & right_b, ~right_a & ~right_b)
     n, counts = len(right_a), [int(outcome.sum()) for outcome in outcomes]

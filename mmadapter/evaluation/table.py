@@ -109,7 +109,11 @@ def result_table(
         raise UserError(f"two systems have the same name: {', '.join(double)}")
     first, *others = rows = tuple(_scored(system, questions, intervals) for system in systems)
     comparisons = {(first.name, other.name): compare(first.frame, other.frame) for other in others if intervals}
-    return ResultTable(title, rows, _published() if published else (), comparisons)
+    theirs = published_rows().astype(object).where(lambda rows: rows.notna(), None).iterrows() if published else ()
+    below = tuple(
+        Row(name=row["system"], digits=row[list(TABLE_COLUMNS)].to_dict(), source=row["source"]) for _, row in theirs
+    )
+    return ResultTable(title, rows, below, comparisons)
 
 
 def _scored(system: Predictions, questions: pd.DataFrame, intervals: bool) -> ScoredRow:
@@ -127,13 +131,4 @@ def _scored(system: Predictions, questions: pd.DataFrame, intervals: bool) -> Sc
         intervals=accuracy_intervals(frame) if intervals else None,
         unparsed=int(unparsed.sum()) if known else None,
         random_credit=random_credit(frame["unparsed"].notna(), frame["n_choices"]) if known else None,
-    )
-
-
-def _published() -> tuple[Row, ...]:
-    """Return the paper's Table 2."""
-    rows = published_rows().astype(object)
-    return tuple(
-        Row(name=row["system"], digits=row[list(TABLE_COLUMNS)].to_dict(), source=row["source"])
-        for _, row in rows.where(rows.notna(), None).iterrows()
     )

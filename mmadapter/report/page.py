@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mmadapter.errors import UserError
@@ -65,8 +65,12 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
     pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
     outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
-    style, script = STYLE + _resource("style.css"), _resource("script.js")
-    text = _template().render(
+    template, style, script = (
+        (Path(__file__).parent / name).read_text(encoding="utf-8")
+        for name in ("template.html", "style.css", "script.js")
+    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(template).render(
         title=scored.title,
         version=version("mmadapter"),
         policy=_policy(style, script),
@@ -221,19 +225,9 @@ def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part 
     return Part(drawings, tuple(grid for system in controls for grid in controls_grids(system)), systems=series)
 
 
-def _resource(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
 def _policy(style: str, script: str) -> str:
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     return (
         "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; "
         "base-uri 'none'; form-action 'none'"
     ).format(*hashes)
-
-
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["colour"] = colour
-    return environment.from_string(_resource("template.html"))

@@ -92,9 +92,6 @@ def unanswered(
 ) -> dict[Path, list[StoredAnswers]]:
     """Return the answers of all variants for each run in which some variant has not answered yet.
 
-    Args:
-        split, scoring: as for `collect`.
-
     Raises:
         UserError: not a run directory; the runs are over different splits.
     """
@@ -104,11 +101,7 @@ def unanswered(
 
 
 def read_answers(stored: StoredAnswers, questions: pd.DataFrame, *, rule: str | None = None) -> Predictions:
-    """Read a variant's answers under its name; generated ones were parsed by the rule of its form of answer.
-
-    Raises:
-        UserError: as for `read_predictions`.
-    """
+    """Read a variant's answers under its name; generated ones were parsed by the rule of its form of answer."""
     read = read_predictions(stored.predictions, questions, rule=rule, name=stored.variant.name)
     return replace(read, rule=GENERATED_RULE[stored.variant.config.answer]) if read.rule == AS_FILED else read
 
@@ -137,12 +130,9 @@ def _without_skipped(data: Dataset, answers: Sequence[StoredAnswers], split: str
     if not files:
         return data
     kept = data.only(answered_pids(files[0]))
-    lost = [
-        Skipped(f"pid {pid}: image", "had no answer", pid, (split,))
-        for pid in data.problems
-        if pid not in kept.problems
-    ]
-    return replace(kept, skipped=(*data.skipped, *lost))
+    lost = [pid for pid in data.problems if pid not in kept.problems]
+    skipped = (Skipped(f"pid {pid}: image", "had no answer", pid, (split,)) for pid in lost)
+    return replace(kept, skipped=(*data.skipped, *skipped))
 
 
 def answered_pids(file: Path) -> set[str]:
