@@ -14,7 +14,7 @@ from mmadapter.evaluation.frame import split_systems
 from mmadapter.storage.paths import published_file
 
 TABLE_COLUMNS = ("Avg", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
-"""Columns of a table, in the paper's order."""
+"""In the paper's order."""
 
 SUBJECT_COLUMNS = {"NAT": "natural science", "SOC": "social science", "LAN": "language science"}
 

@@ -52,7 +52,7 @@ def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], words: Iterable[int] = (0,)) -> str:
-    """A Markdown table of finished cells; the columns `words` are aligned left, the others right."""
+    """Return a Markdown table of finished cells; the columns `words` are aligned left, the others right."""
     rule = [":--" if column in words else "--:" for column in range(len(headers))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
 
@@ -72,7 +72,7 @@ def _text(grid: Grid, terminal: bool) -> str:
     for header in grid.headers:
         drawn.add_column(
             Text(FOLDED.get(header) or printable(header)),
-            justify="left" if header in ("", "rule") else "right",
+            justify="left" if header in grid.words else "right",
             no_wrap=header in TABLE_COLUMNS,
             min_width=GAPS.get(header),
             overflow="fold",
@@ -102,7 +102,7 @@ def _cell(text: str, grid: Grid, place: tuple[int, int], terminal: bool) -> Text
 
 def _markdown(grid: Grid) -> str:
     def escaped(text: str) -> str:
-        # ~ and brackets stay: they are in names and notes, and make nothing here
+        # ~ and brackets occur in names and notes, and mean nothing here
         return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
 
     def cells(row: int, texts: Sequence[str]) -> list[str]:

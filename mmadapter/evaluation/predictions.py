@@ -1,4 +1,4 @@
-"""One system's answers as a frame."""
+"""One system's answers, as a frame."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _COUNTED = [
 
 @dataclass(frozen=True)
 class Controls:
-    """One system's results under all conditions."""
+    """One system's answers under all conditions, counted."""
 
     name: str
     """The system's name in the table of results."""

@@ -1,4 +1,4 @@
-"""Render the table of results for a terminal, as Markdown, LaTeX, CSV or JSON."""
+"""The table of results as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
 
 from __future__ import annotations
 

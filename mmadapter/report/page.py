@@ -65,10 +65,11 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
     pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
     outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
-    template, style, script = (
-        (Path(__file__).parent / name).read_text(encoding="utf-8")
-        for name in ("template.html", "style.css", "script.js")
+    folder = Path(__file__).parent
+    template, sheet, script = (
+        (folder / name).read_text(encoding="utf-8") for name in ("template.html", "style.css", "script.js")
     )
+    style = STYLE + sheet
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(template).render(
         title=scored.title,
@@ -115,7 +116,7 @@ class System:
 
 @dataclass(frozen=True)
 class Part:
-    """Drawings with the tables behind them."""
+    """Drawings, and the tables they are drawn from."""
 
     drawings: tuple[Markup, ...]
     grids: tuple[Grid, ...] = ()

@@ -1,4 +1,4 @@
-"""The questions for the page's script: one JSON text, with each lecture once."""
+"""The questions as the page's script reads them: one JSON text, each lecture once."""
 
 from __future__ import annotations
 

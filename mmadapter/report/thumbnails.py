@@ -19,7 +19,7 @@ from mmadapter.vision.images import decode_rgb
 BUDGET = 18 * 2**20
 """Characters for all thumbnails; with the texts of 4,241 questions the page stays below 30 MB."""
 SIDES = (480, 384, 320, 256, 224, 192, 160, 128, 96)
-"""Longest sides to try, in pixels."""
+"""Longest sides that are tried, in pixels."""
 SAMPLE = 48
 """Pictures that are encoded to estimate the size of all."""
 QUALITY = 72

@@ -24,14 +24,14 @@ from mmadapter.storage.tables import read_table
 
 @dataclass(frozen=True)
 class Scored:
-    """Systems, and the questions that all of them answered."""
+    """Systems, and the questions that all of them answer."""
 
     title: str
     """Data set and split."""
     data: Dataset
     """The split; the problems that were skipped are only listed in its `skipped`."""
     questions: pd.DataFrame
-    """The split's `question_frame`."""
+    """Its `question_frame`."""
     systems: tuple[Predictions, ...]
     stored: Mapping[str, StoredAnswers] = field(default_factory=dict)
     """The files of the systems that are variants of a run, by name."""
@@ -39,7 +39,7 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedQuestions:
-    """A split, as named by the runs and the user."""
+    """A split, as the runs and the user name it."""
 
     title: str
     data: Dataset

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Curve:
-    """A training log."""
+    """One training log."""
 
     epochs: pd.DataFrame
     """`epoch`, `train_loss`, `val_loss`, `val_accuracy`; NaN without validation problems."""
