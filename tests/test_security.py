@@ -261,7 +261,7 @@ def _(folder):
     score(folder, "p.json", '{"results": {"8": 1' + "0" * 30 + "}}")
 
 
-@case("a result file that answers a question twice", "keys stand there twice")
+@case("a result file that answers a question twice", "keys occur more than once")
 def _(folder):
     score(folder, "p.json", '{"results": {"8": 0, "8": 1}}')
 

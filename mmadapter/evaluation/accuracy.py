@@ -1,7 +1,7 @@
-"""Accuracy in ScienceQA's question classes, the columns of the paper's Table 2.
+"""Accuracy by ScienceQA's question classes, the columns of the paper's Table 2.
 
-Avg | NAT SOC LAN | TXT IMG NO | G1-6 G7-12: by subject, by context (TXT has a hint, IMG an image, NO neither;
-TXT and IMG overlap) and by grade.
+Avg | NAT SOC LAN | TXT IMG NO | G1-6 G7-12: by subject, by context and by grade. TXT has a hint, IMG an image,
+NO neither; TXT and IMG overlap.
 """
 
 from __future__ import annotations
@@ -11,27 +11,21 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mmadapter.evaluation.frame import split_systems
+from mmadapter.storage.paths import published_file
 
 TABLE_COLUMNS = ("Avg", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
-"""Columns of a table, in the paper's order."""
+"""In the paper's order."""
 
 SUBJECT_COLUMNS = {"NAT": "natural science", "SOC": "social science", "LAN": "language science"}
 
 
 def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Find the questions in each column.
+    """Return which questions belong to each column, as boolean masks; <NA> where the field is unknown.
 
-    Args:
-        frame: `subject`, `has_text`, `has_image`, `grade` of the questions.
-
-    Returns:
-        A boolean mask a column, <NA> where the question's own field is unknown. NO is unknown where the hint
-        is, even beside an image: nothing is computed over an unknown hint.
+    A question with an unknown hint has an unknown NO, even if it has an image.
     """
-    subject = frame["subject"].astype("string")
-    text = frame["has_text"].astype("boolean")
-    image = frame["has_image"].astype("boolean")
-    grade = frame["grade"].astype("Int64")
+    text, image = frame["has_text"].astype("boolean"), frame["has_image"].astype("boolean")
+    subject, grade = frame["subject"].astype("string"), frame["grade"].astype("Int64")
     return {
         "Avg": pd.Series(True, index=frame.index, dtype="boolean"),
         **{name: subject == value for name, value in SUBJECT_COLUMNS.items()},
@@ -43,27 +37,37 @@ def question_classes(frame: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def value_classes(values: pd.Series) -> dict[str, pd.Series]:
+    """Return which questions have each value of a column, as masks; the unknown belongs to none."""
+    return {str(value): (values == value).fillna(False) for value in sorted(values.dropna().unique())}
+
+
 def percent(correct: int, n: int) -> float:
-    """Percentage in the official script's order of operations, so that every second decimal rounds alike."""
+    """Return the share in percent, computed in the official script's order so that every second decimal agrees."""
     return correct / n * 100 if n else float("nan")
 
 
 def two_decimals(value: float) -> float:
-    """Round as printed; numpy and pandas multiply first and get some second decimals wrong."""
+    """Round as printing does; numpy and pandas multiply first and get some second decimals wrong."""
     return float(f"{value:.2f}")
 
 
+def digits(value: int | float | None, form: str = ".2f") -> str | None:
+    """Format a number as tables print it; None if there is none."""
+    return None if pd.isna(value) else format(value, form)
+
+
 def accuracy_by_class(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
-    """Compute accuracy in percent by class, with the numbers behind it.
+    """Return the accuracy in each class in percent, with its counts.
 
     Args:
-        frame: one system's error frame: `correct`, and what `question_classes` needs.
-        classes: boolean masks over the frame by name; the paper's columns if left out.
+        frame: one system's error frame: `correct`, and the columns that `question_classes` needs.
+        classes: boolean masks over the frame by name; the paper's columns by default.
 
     Returns:
-        A row a class. `accuracy`: NaN for a class without questions, and for one whose field is unknown for
-        any question. `n`, `correct`: questions known to be in the class, and those answered right. `unknown`:
-        questions that may be in it. `known_accuracy`: over the n, NaN if there are none.
+        A row for each class. `n` and `correct` count the questions known to be in the class, `unknown` those that
+        may be. `known_accuracy` is over the n, NaN if there are none. `accuracy` equals it, but is NaN where
+        `unknown` is not 0.
     """
     right = frame["correct"].astype(bool)
     rows = {}
@@ -81,15 +85,13 @@ def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> 
     """Read published results on ScienceQA, digit for digit.
 
     Args:
-        kinds: `paper` (Table 2 of the paper), `paper-ablation`, `leaderboard`, `readme`, `result-file`,
+        kinds: `paper` (the paper's Table 2), `paper-ablation`, `leaderboard`, `readme`, `result-file`,
             `issue-report`.
         split: the split they were measured on.
 
     Returns:
         Strings, <NA> where not published: `system`, `tuned_params`, the paper's columns, `source`, `note`.
     """
-    from mmadapter.storage.paths import published_file
-
     rows = pd.read_csv(published_file(), dtype="string")
     rows = rows[rows["kind"].isin(kinds) & (rows["split"] == split)]
     names = {"model": "system", **{name.lower().replace("-", "_"): name for name in TABLE_COLUMNS}}
@@ -98,15 +100,15 @@ def published_rows(kinds: tuple[str, ...] = ("paper",), split: str = "test") -> 
 
 
 def accuracy_table(frames: pd.DataFrame | Mapping[str, pd.DataFrame], *, published: bool = False) -> pd.DataFrame:
-    """Build the paper's table, one row a system.
+    """Return the paper's table, one row for each system.
 
     Args:
-        frames: an error frame (of one system or several), or several by name.
-        published: put the paper's Table 2 below.
+        frames: an error frame of one system or several, or several frames by name.
+        published: append the paper's Table 2.
 
     Returns:
-        Indexed by `system`: percent with two decimals, NaN where the tables print a dash, and `source`: where
-        a published row stands, <NA> for a row computed here.
+        Indexed by `system`: percent with two decimals, NaN where the tables print a dash, and `source`, the
+        publication of a row or <NA> if it was computed here.
     """
     systems = split_systems(frames) if isinstance(frames, pd.DataFrame) else frames
     ours = pd.DataFrame({name: accuracy_by_class(f)["accuracy"].map(two_decimals) for name, f in systems.items()}).T

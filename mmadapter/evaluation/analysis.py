@@ -1,41 +1,42 @@
-"""Answer the usual questions about a system's errors, one line each, from the frame of `error_frame`.
+"""Common questions about a system's errors, one line each, over the frame of `error_frame`.
 
-    worst(frame, by="skill")                          the skills it is worst at
-    letter_confusions(frame)                          which letter it says for which
-    option_confusions(frame)                          which option text it says for which
+    worst(frame, by="skill")                          the skills with the lowest accuracy
+    letter_confusions(frame)                          predicted letter against right letter
+    option_confusions(frame)                          predicted option text against right text
     accuracy_against(frame, question_length(frame))   by length, number of options, image size, familiar template
     where_image_helps(frame_of_two, by="topic")       where one of two systems is ahead, question by question
 
-Every accuracy is in percent beside its n and Wilson's 95 % interval, which holds for small n: most groups here
-are small, and the worst of many small groups is mostly bad luck. Frames are one system's unless it says otherwise.
+Every accuracy is in percent, with its n and Wilson's 95 % interval, which holds for small n: most groups here are
+small, and the worst of many small groups is mostly bad luck. A frame holds one system unless noted.
 """
 
 from __future__ import annotations
 
 import re
+from io import BytesIO
 
 import pandas as pd
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import letter, split_systems
 from mmadapter.evaluation.statistics import LEVEL, compare
-from mmadapter.scienceqa.problems import LETTERS, Dataset
+from mmadapter.scienceqa.problems import LETTERS, Dataset, Problem
 
 UNPARSED = "-"
-"""Stands for a letter where an answer did not parse."""
+"""Stands for the letter of an answer that did not parse."""
 
 
 def worst(frame: pd.DataFrame, by: str, *, least: int = 5) -> pd.DataFrame:
-    """Find the groups of questions that a system is worst at.
+    """Return the groups of questions with the lowest accuracy.
 
-    Sorted by the upper end of the interval: first come those that are surely bad, not those that are small.
+    Sorted by the upper end of the interval, so that groups that are surely bad come before groups that are small.
 
     Args:
         by: a column: topic, skill, category, subject, grade, ...
-        least: smaller groups are put together in one row at the end, named by their number.
+        least: smaller groups share one last row, named by how many they are.
 
     Returns:
-        Indexed by group: `n`, `correct`, `accuracy`, `low`, `high`. Questions whose group is unknown are left out.
+        Indexed by group: `n`, `correct`, `accuracy`, `low`, `high`. Questions with an unknown group are left out.
 
     Raises:
         UserError: no such column.
@@ -50,9 +51,9 @@ def worst(frame: pd.DataFrame, by: str, *, least: int = 5) -> pd.DataFrame:
 
 
 def letter_confusions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count which letter is said (columns) for which right one (rows); `-` is an answer that did not parse.
+    """Count each predicted letter (columns) against the right one (rows); `-` is an answer that did not parse.
 
-    A letter that many questions do not have is rarely said: what is wrong with an answer shows in its row.
+    Few questions have an E, so its column is small: judge a system by its rows.
     """
     right = frame["answer"].map(letter)
     said = frame["prediction"].map(letter, na_action="ignore").fillna(UNPARSED)
@@ -62,15 +63,14 @@ def letter_confusions(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def option_confusions(frame: pd.DataFrame, *, least: int = 2) -> pd.DataFrame:
-    """Count which option text is said for which.
+    """Count which option text is predicted in place of which.
 
     Args:
-        least: pairs that were confused less often are left out.
+        least: pairs confused less often are left out.
 
     Returns:
-        Indexed by the texts (`right`, `said`), most frequent first: `confused`, times it was said for it; `n`,
-        questions that had the one as their answer and offered the other; and `share`, `low`, `high`, how often of
-        these it was said, in percent.
+        Indexed by the texts (`right`, `said`), most frequent first: `confused`, how often; `n`, the questions whose
+        answer is `right` and that offer `said`; and `share` with `low` and `high`, confused / n in percent.
     """
     offered = frame[["choices", "answer", "prediction"]].explode("choices")
     offered["place"] = offered.groupby(level=0).cumcount()
@@ -80,30 +80,26 @@ def option_confusions(frame: pd.DataFrame, *, least: int = 2) -> pd.DataFrame:
     said = (other["place"] == other["prediction"]).fillna(False).astype(bool)
     pairs = said.groupby([other["right"], other["choices"].rename("said")]).agg(["sum", "size"])
     pairs = pairs.set_axis(["confused", "n"], axis=1)
-    pairs = pairs[pairs["confused"] >= max(least, 1)]
-    bounds = [_wilson(row.confused, row.n) for row in pairs.itertuples()]
-    pairs["share"] = pairs["confused"] / pairs["n"] * 100
-    pairs[["low", "high"]] = pd.DataFrame(bounds, index=pairs.index, columns=["low", "high"], dtype=float)
+    pairs = _with_shares(pairs[pairs["confused"] >= max(least, 1)], "confused", "share")
     return pairs.sort_values(["confused", "share"], ascending=False, kind="stable")
 
 
 def accuracy_against(frame: pd.DataFrame, values: str | pd.Series, *, bins: int = 5) -> pd.DataFrame:
-    """Compute accuracy against a property of the questions.
+    """Return accuracy against a property of the questions.
 
     Args:
         values: a column of the frame (`n_choices`, `grade`, `prompt_tokens`, `confidence`, ...) or a series by pid,
-            as `question_length`, `image_size` and `template_seen` give.
-        bins: a property with more values than that is cut into as many parts with about as many questions.
+            such as those of `question_length`, `image_size` and `template_seen`.
+        bins: a property with more distinct values is cut into this many parts of about equal size.
 
     Returns:
         Indexed by value or bin, in order: `n`, `correct`, `accuracy`, `low`, `high`. Questions without the property
         are left out.
 
     Raises:
-        UserError: no such column; no value for any question.
+        UserError: no such column; no question has a value.
     """
-    known = _column(frame, values) if isinstance(values, str) else values.reindex(frame.index)
-    known = known.dropna()
+    known = (_column(frame, values) if isinstance(values, str) else values.reindex(frame.index)).dropna()
     if known.empty:
         raise UserError(f"{known.name}: known of none of the {len(frame)} questions")
     if known.nunique() > bins:
@@ -113,14 +109,14 @@ def accuracy_against(frame: pd.DataFrame, values: str | pd.Series, *, bins: int 
 
 
 def where_image_helps(frame: pd.DataFrame, by: str = "topic") -> pd.DataFrame:
-    """Compare the first of two systems, the one with images, with the second on questions with an image.
+    """Return where a system with images is ahead of one without, on the questions with an image.
 
     Args:
         frame: an error frame of two systems, the multimodal one first.
         by: a column of the questions.
 
     Returns:
-        `intervals.compare` by that column, sorted from where the image helps most to where it hurts most.
+        `statistics.compare` by that column, sorted from where the image helps most to where it hurts most.
 
     Raises:
         UserError: not two systems, or no such column.
@@ -135,20 +131,18 @@ def where_image_helps(frame: pd.DataFrame, by: str = "topic") -> pd.DataFrame:
 
 
 def question_length(frame: pd.DataFrame) -> pd.Series:
-    """Number of words of each question, without hint and options."""
+    """Count the words of each question, without hint and options."""
     return frame["question"].str.split().str.len().astype("Int64").rename("question_length")
 
 
 def image_size(data: Dataset) -> pd.Series:
-    """Width times height of each image, in thousands of pixels; <NA> for a question without one.
+    """Return width times height of each image in thousands of pixels, read from the head of its file.
 
-    Only the head of a file is looked at; where that is no image, so is its size <NA>.
+    <NA> for a question without an image, and for a file that is none.
     """
-    from io import BytesIO
-
     from PIL import Image, UnidentifiedImageError
 
-    def size(problem) -> float | None:
+    def size(problem: Problem) -> float | None:
         if problem.image is None:
             return None
         try:
@@ -161,22 +155,17 @@ def image_size(data: Dataset) -> pd.Series:
 
 
 def template_seen(data: Dataset, split: str = "test", seen: str = "train") -> pd.Series:
-    """Whether each question's `template` occurs in the training problems.
-
-    Args:
-        data: a data set with both splits.
-        split, seen: the questions asked about, and those that were learnt from.
-    """
+    """Return whether each question of `split` has a `template` that occurs in `seen`."""
     known = {template(problem.question) for problem in data[seen]}
     found = {problem.pid: template(problem.question) in known for problem in data[split]}
     return pd.Series(found, dtype="boolean", name="template_seen").rename_axis("pid")
 
 
 def template(question: str) -> str:
-    """Reduce a question to what it shares with its near-duplicates.
+    """Strip a question of what distinguishes it from its near-duplicates.
 
-    Quoted words become `"..."`, numbers `#` and names `@`; a name is a run of capitalised words (and what belongs
-    to them: "of", "the") that does not open a sentence. Case, spaces and the marks around words go.
+    Quoted words become `"..."`, numbers `#` and names `@`. A name is a run of capitalised words, with "of" or "the"
+    between them, that does not open a sentence. Case, extra spaces and the emphasis marks `_` and `*` go.
 
         What is the capital of New Hampshire?                ->  what is the capital of @ ?
         Would you find the word "dash" on page 12, Tom?      ->  would you find the word "..." on page # , @ ?
@@ -201,18 +190,17 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _accuracy(frame: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """Accuracy in each group, in the groups' order."""
+    """Return the accuracy in each group, in the groups' order."""
     right = frame["correct"].loc[groups.index].astype(bool)
     table = right.groupby(groups, observed=True).agg(["size", "sum"]).set_axis(["n", "correct"], axis=1)
-    table["accuracy"] = table["correct"] / table["n"] * 100
-    bounds = [_wilson(row.correct, row.n) for row in table.itertuples()]
-    table[["low", "high"]] = pd.DataFrame(bounds, index=table.index, columns=["low", "high"], dtype=float)
-    return table
+    return _with_shares(table, "correct", "accuracy")
 
 
-def _wilson(correct: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval, in percent."""
-    from scipy import stats
+def _with_shares(table: pd.DataFrame, hits: str, share: str) -> pd.DataFrame:
+    """Append the share of `hits` in `n`, in percent, and Wilson's score interval."""
+    from scipy import stats  # takes a second
 
-    interval = stats.binomtest(int(correct), int(n)).proportion_ci(LEVEL, method="wilson")
-    return interval.low * 100, interval.high * 100
+    tests = [stats.binomtest(int(k), int(n)) for k, n in zip(table[hits], table["n"], strict=True)]
+    bounds = [[100 * bound for bound in test.proportion_ci(LEVEL, method="wilson")] for test in tests]
+    intervals = pd.DataFrame(bounds, index=table.index, columns=["low", "high"], dtype=float)
+    return table.assign(**{share: table[hits] / table["n"] * 100}).join(intervals)

@@ -1,6 +1,6 @@
-"""Calibration: does a system's confidence match its accuracy?
+"""A system's confidence against its accuracy: does it know when it is right?
 
-Confidence is the probability of the predicted option. Frames without probabilities have none: NaN.
+Confidence is the probability of the predicted option, NaN for a system without probabilities.
 """
 
 from __future__ import annotations
@@ -9,30 +9,29 @@ import numpy as np
 import pandas as pd
 
 BINS = 10
-"""Number of bins of equal width. The reliability diagrams of Guo et al. (2017) have 10, their error 15."""
+"""Bins of equal width, as in the reliability diagrams of Guo et al. (2017); their calibration error uses 15."""
 
 
 def reliability(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
-    """Compute the reliability diagram.
+    """Return the reliability diagram.
 
     Args:
         frame: one system's error frame; questions without confidence are left out.
-        bins: of equal width over [0, 1]; a bin includes its lower edge, the last one both.
+        bins: number of bins over [0, 1]; each includes its lower edge, the last one both.
 
     Returns:
-        A row a bin: `low`, `high`, `n`, mean `confidence` and `accuracy` as fractions, NaN in an empty bin.
+        A row for each bin: `low`, `high`, `n`, mean `confidence` and `accuracy` as fractions, NaN if the bin is empty.
     """
-    confidence, correct = _known(frame)
+    known = frame.loc[frame["confidence"].notna(), ["confidence", "correct"]].astype(float)
     edges = np.linspace(0, 1, bins + 1)
-    place = np.digitize(confidence, edges[1:-1])
-    grouped = pd.DataFrame({"confidence": confidence, "accuracy": correct}).groupby(place)
-    table = grouped.mean().reindex(range(bins))
-    counts = grouped.size().reindex(range(bins), fill_value=0)
+    binned = known.groupby(np.digitize(known["confidence"], edges[1:-1]))
+    table = binned.mean().reindex(range(bins)).rename(columns={"correct": "accuracy"})
+    counts = binned.size().reindex(range(bins), fill_value=0)
     return table.assign(low=edges[:-1], high=edges[1:], n=counts)[["low", "high", "n", "confidence", "accuracy"]]
 
 
 def expected_calibration_error(frame: pd.DataFrame, bins: int = BINS) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy, weighted by questions; NaN without any."""
+    """Return the mean distance of confidence and accuracy over the bins, weighted by n; NaN without confidences."""
     table = reliability(frame, bins)
     if not table["n"].sum():
         return float("nan")
@@ -41,26 +40,21 @@ def expected_calibration_error(frame: pd.DataFrame, bins: int = BINS) -> float:
 
 
 def risk_coverage(frame: pd.DataFrame) -> pd.DataFrame:
-    """Compute the error rate when only the most confident questions are answered.
+    """Return the error rate if only the most confident questions were answered.
 
     Returns:
-        A row for every confidence that occurs, falling: `confidence`, `coverage` (fraction of the questions
-        that have at least this confidence) and `risk` (fraction of those answered wrong). Ties are one row:
-        their order would be chance.
+        A row for each distinct confidence, falling: `confidence`, `coverage` (the fraction of questions with at
+        least this confidence) and `risk` (the fraction of those answered wrong). Ties share a row, because their
+        order is arbitrary.
     """
-    confidence, correct = _known(frame)
-    order = np.argsort(-confidence, kind="stable")
-    answered = np.arange(1, len(order) + 1)
+    known = frame.loc[frame["confidence"].notna(), ["confidence", "correct"]].astype(float)
+    known = known.sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
+    answered = np.arange(1, len(known) + 1)
     curve = pd.DataFrame(
         {
-            "confidence": confidence[order],
-            "coverage": answered / max(len(order), 1),
-            "risk": np.cumsum(~correct[order]) / answered,
+            "confidence": known["confidence"],
+            "coverage": answered / max(len(known), 1),
+            "risk": (1 - known["correct"]).cumsum() / answered,
         }
     )
     return curve.drop_duplicates("confidence", keep="last", ignore_index=True)
-
-
-def _known(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    known = frame[frame["confidence"].notna()]
-    return known["confidence"].to_numpy(dtype=float), known["correct"].to_numpy(dtype=bool)

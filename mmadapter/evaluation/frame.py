@@ -1,39 +1,25 @@
-"""The per-question frame: each question with every system's answer."""
+"""The error frame: one row for each question, with its fields and the answers of one system or several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.scienceqa.problems import LETTERS
-
-if TYPE_CHECKING:
-    from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.problems import LETTERS, Dataset
 
 QUESTION_COLUMNS = (
-    "split",
-    "subject",
-    "topic",
-    "category",
-    "skill",
-    "grade",
-    "has_text",
-    "has_image",
-    "question",
-    "choices",
-    "n_choices",
-    "answer",
-    "image",
+    *("split", "subject", "topic", "category", "skill", "grade", "has_text", "has_image"),
+    *("question", "choices", "n_choices", "answer", "image"),
 )
-"""Columns taken from `Dataset.to_pandas`, with its dtypes."""
+"""Columns of `Dataset.to_pandas`, which sets their dtypes."""
 ANSWER_DTYPES = {
     "prediction": "Int64",
     "correct": "boolean",  # never <NA>: no prediction is not correct
-    "probabilities": "object",  # list of float, one an option, or None
+    "probabilities": "object",  # list of float, one for each option, or None
     "confidence": "Float64",
     "margin": "Float64",
     "unparsed": "string",
@@ -48,75 +34,68 @@ def question_frame(data: Dataset) -> pd.DataFrame:
 
 
 def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Dataset) -> pd.DataFrame:
-    """Return one row a question, with the answers of one system or several.
+    """Join the questions with the answers of one system or several.
 
     Args:
-        predictions: what `predict` returns or `predictions.parquet` holds, of one system or of several by name.
-        data: the questions: one split, or a data set with the split that was predicted.
+        predictions: the result of `predict` or the content of `predictions.parquet`, for one system or for several
+            by name.
+        data: the questions: one split, or a data set that contains the predicted split.
 
     Returns:
         Indexed by pid, in the split's order, with the dtypes of `Dataset.to_pandas` and `ANSWER_DTYPES`.
-        `confidence` is the probability of the prediction, `margin` that minus the best other option's;
-        `unparsed` says why a text did not parse. For several systems each of the latter columns exists once
-        a system, as `correct_NAME`; for two, `outcome` is both right, only NAME, or both wrong.
+        `confidence` is the probability of the prediction, `margin` its distance to the best other option;
+        `unparsed` is the reason why a text did not parse. With several systems each column of `ANSWER_DTYPES`
+        occurs once for each, as `correct_NAME`; with two, `outcome` is both right, only NAME, or both wrong.
 
     Raises:
-        UserError: predictions are missing, or for other questions, or twice; a prediction is no option of its
-            question; the probabilities are not one an option.
+        UserError: predictions are missing, duplicated, or for other questions; a prediction is not an option of
+            its question; the probabilities do not match the options.
     """
     if isinstance(predictions, pd.DataFrame):
-        questions = question_frame(_split_of(predictions, data))
-        return questions.join(answer_frame(predictions, questions), validate="one_to_one")
+        return answered(question_frame(_predicted_split(predictions, data)), predictions)
     if not predictions:
         raise UserError("no predictions: give at least one system's")
-    questions = question_frame(_split_of(next(iter(predictions.values())), data))
-    answers = {name: answer_frame(frame, questions, name) for name, frame in predictions.items()}
-    return join_systems(questions, answers)
-
-
-def join_systems(questions: pd.DataFrame, answers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Join `question_frame` with the `answer_frame` of several systems."""
-    frame = pd.concat([questions, *(each.add_suffix(f"_{name}") for name, each in answers.items())], axis=1)
+    questions = question_frame(_predicted_split(next(iter(predictions.values())), data))
+    answers = {name: answer_frame(given, questions, name) for name, given in predictions.items()}
+    frame = pd.concat([questions, *(answer.add_suffix(f"_{name}") for name, answer in answers.items())], axis=1)
     if len(answers) == 2:
-        (a, b), labels = answers, dict(enumerate(outcome_names(*answers)))
+        a, b = answers
+        outcomes = ["both right", f"only {a}", f"only {b}", "both wrong"]
         code = 2 * (~frame[f"correct_{a}"]).astype(int) + (~frame[f"correct_{b}"]).astype(int)
-        frame["outcome"] = pd.Categorical(code.map(labels), categories=list(labels.values()))
+        frame["outcome"] = pd.Categorical.from_codes(code, outcomes)
     return frame
 
 
-def outcome_names(a: str, b: str) -> tuple[str, str, str, str]:
-    """Outcomes of a question for two systems: both right, only a, only b, both wrong."""
-    return ("both right", f"only {a}", f"only {b}", "both wrong")
+def answered(questions: pd.DataFrame, predictions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
+    """Return one system's error frame from a `question_frame`; `name` stands in error messages."""
+    return questions.join(answer_frame(predictions, questions, name))
 
 
 def split_systems(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split an error frame of several systems into one a system; a single system is named `model`."""
+    """Split an error frame of several systems into one for each; a frame of one system is named `model`."""
     if "correct" in frame:
         return {"model": frame}
     names = [column.removeprefix("correct_") for column in frame.columns if column.startswith("correct_")]
     if not names:
         raise UserError("not an error frame: there is no column 'correct'; mmadapter.error_frame makes one")
     shared = [column for column in QUESTION_COLUMNS if column in frame]
-    own = {name: {f"{column}_{name}": column for column in ANSWER_DTYPES} for name in names}
-    return {name: frame[[*shared, *own[name]]].rename(columns=own[name]) for name in names}
+    suffixed = {name: {f"{column}_{name}": column for column in ANSWER_DTYPES} for name in names}
+    return {name: frame[[*shared, *columns]].rename(columns=columns) for name, columns in suffixed.items()}
 
 
 def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
-    """Return the columns of `ANSWER_DTYPES`, one row a question; see `error_frame`."""
+    """Return the columns of `ANSWER_DTYPES`, one row for each question; see `error_frame`."""
     given = predictions.set_index("pid") if "pid" in predictions else predictions
     if "prediction" not in given:
         raise UserError(f"{name}: there is no column 'prediction'; there are: {', '.join(given.columns)}")
-    check_pids(given.index.astype(str), questions.index, name)
-    given = given.set_axis(given.index.astype("string")).loc[questions.index]
-    given = given.reindex(columns=[column for column in ANSWER_DTYPES if column != "correct"])
+    given = given.set_axis(given.index.astype("string"))
+    check_pids(given.index, questions.index, name)
+    given = given.loc[questions.index].reindex(columns=list(ANSWER_DTYPES))
     try:
         prediction = given["prediction"].astype("Int64")
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: a prediction is the index of an option or <NA>: {error}") from error
     check_options(prediction, questions["n_choices"], name)
-    frame = pd.DataFrame(index=questions.index)
-    frame["prediction"] = prediction
-    frame["correct"] = (prediction == questions["answer"]).fillna(False)
     probabilities = [_probabilities(value) for value in given["probabilities"]]
     wrong = [
         pid
@@ -124,36 +103,29 @@ def answer_frame(predictions: pd.DataFrame, questions: pd.DataFrame, name: str =
         if p is not None and (len(p) != n or not all(0 <= x <= 1 for x in p))
     ]
     if wrong:
-        raise UserError(f"{name}: probabilities must be one an option, from 0 to 1: {some(wrong)}")
-    frame["probabilities"] = pd.Series(probabilities, index=frame.index, dtype=object)
-    chosen = [_chosen(p, i) for p, i in zip(probabilities, prediction, strict=True)]
-    frame["confidence"] = [p for p, _ in chosen]
-    frame["margin"] = [None if p is None else p - other for p, other in chosen]
-    for column in ("unparsed", "prompt_tokens", "truncated"):
-        frame[column] = given[column]
-    return frame.astype(ANSWER_DTYPES)
+        raise UserError(f"{name}: each option needs one probability, from 0 to 1: {some(wrong)}")
+    chosen = [_chosen(p, index) for p, index in zip(probabilities, prediction, strict=True)]
+    return given.assign(
+        prediction=prediction,
+        correct=(prediction == questions["answer"]).fillna(False),
+        probabilities=pd.Series(probabilities, index=given.index, dtype=object),
+        confidence=[p for p, _ in chosen],
+        margin=[None if p is None else p - other for p, other in chosen],
+    ).astype(ANSWER_DTYPES)
 
 
 def check_pids(pids: pd.Index, expected: pd.Index, name: str) -> None:
-    """Check that each question has exactly one prediction, and no other question has any.
-
-    Raises:
-        UserError: how many are double, missing or too many, and which.
-    """
+    """Check that every question has one prediction, and that there are no others; else raise a `UserError`."""
     double = pids[pids.duplicated()].unique()
     missing, extra = expected.difference(pids, sort=False), pids.difference(expected, sort=False)
     wrong = {"have more than one prediction": double, "have no prediction": missing, "are not asked": extra}
-    told = [f"{len(which)} questions {what}: {some(which)}" for what, which in wrong.items() if len(which)]
-    if told:
-        raise UserError(f"{name}: {'; '.join(told)}\n  {len(expected)} questions need one prediction each")
+    found = [f"{len(which)} questions {what}: {some(which)}" for what, which in wrong.items() if len(which)]
+    if found:
+        raise UserError(f"{name}: {'; '.join(found)}\n  {len(expected)} questions need one prediction each")
 
 
 def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> None:
-    """Check that every prediction is an option of its question, or <NA>.
-
-    Raises:
-        UserError: how many are not, and which.
-    """
+    """Check that every prediction is an option of its question, or <NA>; else raise a `UserError`."""
     beyond = prediction[(prediction < 0) | (prediction >= n_choices)]
     if len(beyond):
         which = some([f"{pid} ({i} of {n_choices[pid]} options)" for pid, i in beyond.items()])
@@ -164,32 +136,28 @@ def check_options(prediction: pd.Series, n_choices: pd.Series, name: str) -> Non
 
 
 def letter(index: SupportsIndex) -> str:
-    """Letter of an option, A to E."""
+    """Return the letter of an option, A to E."""
     return LETTERS[index]
 
 
 def some(items: Iterable[object], at_most: int = 5) -> str:
-    """List the first few of many, each cut short, for a message."""
+    """List the first few items for a message, each cut to 80 characters."""
     listed = list(items)
     rest = f", ... ({len(listed) - at_most} more)" if len(listed) > at_most else ""
     return ", ".join(str(item)[:80] for item in listed[:at_most]) + rest
 
 
-def _split_of(predictions: pd.DataFrame, data: Dataset) -> Dataset:
-    """Find the predicted split: the one that shares most pids, the smallest of equals."""
+def _predicted_split(predictions: pd.DataFrame, data: Dataset) -> Dataset:
+    """Return the split that shares most pids with the predictions; of several, the smallest."""
     if len(data.splits) == 1:
         return data
-    pids = set(_pids(predictions).astype(str))
+    pids = set(predictions.get("pid", predictions.index).astype(str))
     best = max(data.splits, key=lambda s: (len(pids.intersection(data.splits[s])), -len(data.splits[s])))
     return data[best]
 
 
-def _pids(predictions: pd.DataFrame) -> pd.Index:
-    return pd.Index(predictions["pid"]) if "pid" in predictions else predictions.index
-
-
 def _probabilities(value: Any) -> list[float] | None:
-    """Probabilities as floats; None where there are none, empty where they are not numbers."""
+    """Return None if there are none, and an empty list, which fits no question, if they are not numbers."""
     try:
         return None if value is None or np.ndim(value) == 0 else [float(x) for x in value]
     except (TypeError, ValueError, OverflowError):
@@ -197,7 +165,7 @@ def _probabilities(value: Any) -> list[float] | None:
 
 
 def _chosen(probabilities: list[float] | None, prediction: Any) -> tuple[float | None, float]:
-    """Probability of the prediction, and of the best other option (0 without one)."""
+    """Return the probabilities of the prediction and of the best other option, 0 if there is no other."""
     if probabilities is None or pd.isna(prediction):
         return None, 0.0
     others = [p for i, p in enumerate(probabilities) if i != prediction]

@@ -1,4 +1,4 @@
-"""Format a table of finished cells for a terminal, Markdown or LaTeX."""
+"""A table of finished cells, written for a terminal, in Markdown or in LaTeX."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 DASH = "\N{EN DASH}"
-"""Shown where there is no number."""
+"""A cell without a number."""
 GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
-"""Least column widths in a terminal: groups of columns stand apart, and names stay whole."""
+"""Minimum widths in a terminal: they set the groups of columns apart and keep names whole."""
 FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table of finished cells."""
+    """A table of finished cells, before it has a format."""
 
     title: str
     headers: tuple[str, ...]
@@ -32,7 +32,7 @@ class Grid:
     best: frozenset[tuple[int, int]] = frozenset()
     """(row, column) of the marked cells."""
     faint: frozenset[int] = frozenset()
-    """Rows that explain the one above."""
+    """Rows that explain the row above them."""
     breaks: frozenset[int] = frozenset()
     """Rows after which a line is drawn."""
     notes: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class Grid:
 
 
 def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
-    """Format the grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
+    """Return the grid as `table`, `markdown` or `latex` (booktabs), ending in a newline.
 
     Args:
-        terminal: `table` may use a terminal's colours and width; else a star marks the best.
+        terminal: `table` may use a terminal's colours and width; otherwise a star marks the best.
     """
     if form == "table":
         return _text(grid, terminal)
@@ -52,13 +52,13 @@ def format_grid(grid: Grid, form: str, *, terminal: bool = False) -> str:
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], words: Iterable[int] = (0,)) -> str:
-    """A Markdown table of finished cells; the columns `words` are aligned left, the others right."""
+    """Return a Markdown table of finished cells; the columns `words` are aligned left, the others right."""
     rule = [":--" if column in words else "--:" for column in range(len(headers))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headers, rule, *rows))
 
 
 def p_digits(p: float) -> str:
-    """A p value as tables print it."""
+    """Format a p value for a table."""
     return DASH if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
@@ -83,7 +83,7 @@ def _text(grid: Grid, terminal: bool) -> str:
 
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, highlight=False)
-    console.width = max(console.width, 100) if terminal else 200  # too narrow, rich would cut numbers
+    console.width = max(console.width, 100) if terminal else 200  # rich cuts numbers in a narrow one
     console.print(Text(printable(grid.title), style="bold"), "", drawn, sep="\n")
     for note in grid.notes:
         console.print(Text(printable(note), style="dim"))
@@ -102,7 +102,7 @@ def _cell(text: str, grid: Grid, place: tuple[int, int], terminal: bool) -> Text
 
 def _markdown(grid: Grid) -> str:
     def escaped(text: str) -> str:
-        # ~ and brackets stay: they are in names and notes, and make nothing here
+        # ~ and brackets occur in names and notes, and mean nothing here
         return re.sub(r"([\\`*_|<>])", r"\\\1", printable(text))
 
     def cells(row: int, texts: Sequence[str]) -> list[str]:
@@ -117,18 +117,15 @@ def _markdown(grid: Grid) -> str:
 
 
 def _latex(grid: Grid) -> str:
-    """A booktabs tabular; title and notes are comments."""
-    special = {c: rf"\{c}" for c in "#$%&_{}"} | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"$<$",
-        ">": r"$>$",
-        DASH: "--",
-    }
+    """Return a booktabs tabular; title and notes are comments."""
+    special = str.maketrans(
+        {c: rf"\{c}" for c in "#$%&_{}"}
+        | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+        | {"<": r"$<$", ">": r"$>$", DASH: "--"}
+    )
 
     def cell(text: str, i: int, j: int) -> str:
-        escaped = "".join(special.get(c, c) for c in printable(text))
+        escaped = printable(text).translate(special)
         if (i, j) in grid.best:
             return rf"\textbf{{{escaped}}}"
         return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped

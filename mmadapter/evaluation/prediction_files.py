@@ -1,9 +1,10 @@
-"""Read other systems' predictions into one frame.
+"""Reads files of predictions, ours and other people's, into one frame.
 
-Read are: a run of ours; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which
-LLaVA writes too (there -1 is an answer that did not parse); LLaVA's answers, a JSON object a line with
-`question_id` and `text`; CSV and parquet with `pid` and `prediction` (an index or a letter; `output` if there
-is a text). A file of indices is scored as it stands, a text by a named rule. A file is refused rather than
+The formats: parquet and CSV with `pid` and `prediction` (an index or a letter; `output` if there is a text), as our
+runs write them; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which LLaVA writes too,
+with -1 for an answer that did not parse; LLaVA's answers, one JSON object a line with `question_id` and `text`.
+
+Indices are scored as filed, texts by a named rule. A file that does not fit the questions is refused rather than
 guessed at: a number that is silently over other questions is worse than none.
 """
 
@@ -32,7 +33,7 @@ from mmadapter.storage.tables import read_table
 from mmadapter.storage.untrusted import MAX_BYTES, parse_json, read_bytes, repeated_keys, short
 
 MAX_INDEX = 1000
-"""Largest index that is read; no question has as many options."""
+"""Bound on the index of an option: no question has so many, and a larger one may not fit into a frame."""
 
 
 def read_predictions(
@@ -41,35 +42,34 @@ def read_predictions(
     """Read the answers in a file to a split's questions.
 
     Args:
-        path: a file in one of the module's formats, known by its ending: .json, .jsonl, .csv, .parquet.
+        path: the file, in a format of this module by its suffix: .json, .jsonl, .csv, .parquet.
         questions: `frame.question_frame` of the split.
-        rule: reads every text anew; left out, indices stand as they are and texts are read by `strict`. A file
-            without texts keeps its indices.
-        name: of the system; the file's own (without its ending) if left out.
+        rule: reads every text anew; by default indices are kept and texts are read by `strict`. A file without
+            texts always keeps its indices.
+        name: of the system; by default the file's, without its suffix.
 
     Raises:
-        UserError: the file cannot be read, is none of the formats, is not for these questions, or names no
-            option of a question; no such rule.
+        UserError: the file cannot be read, has none of the formats, is for other questions, or has a prediction
+            that is not an option; no such rule.
     """
     if rule is not None and rule not in RULES:
         raise UserError(f"no such rule: {rule!r}\n  rules: {', '.join(RULES)}")
-    readers = {".json": _result_file, ".jsonl": _answers_file, ".csv": _csv_file, ".parquet": _parquet_file}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(readers)}")
+    if path.suffix not in READERS:
+        raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path}: no such predictions file")
-    frame = readers[path.suffix](path)
+    frame = READERS[path.suffix](path)
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
     frame = frame.set_index("pid").loc[questions.index]
     check_options(frame["prediction"], questions["n_choices"], str(path))
     texts, n_choices = frame["output"], questions["n_choices"]
     used = rule if rule and texts.notna().any() else _rule_in_file(frame)
     if used in RULES:
-        if silent := list(texts.index[texts.isna()]):
-            raise UserError(f"{path}: {len(silent)} questions have no text to read by {used!r}: {some(silent)}")
+        if missing := list(texts.index[texts.isna()]):
+            raise UserError(f"{path}: {len(missing)} questions have no text to read by {used!r}: {some(missing)}")
         frame[["prediction", "unparsed"]] = parse_outputs(texts, n_choices, used)
     elif path.suffix == ".json" and texts.notna().all() and frame["unparsed"].isna().all():
-        # An index of the official script may be a guess: a text that no such program can read was one.
+        # the official script guesses what it cannot read: a text that neither rule can read was a guess
         frame["unparsed"] = parse_outputs(texts, n_choices, "llava")["unparsed"].where(
             parse_outputs(texts, n_choices, "mmcot")["unparsed"].notna()
         )
@@ -77,7 +77,7 @@ def read_predictions(
 
 
 def _rule_in_file(frame: pd.DataFrame) -> str:
-    """The rule by which a file's answers were read; bare texts are still to be read."""
+    """Return the rule behind a file's predictions; texts without any are read by the default one."""
     if frame["output"].notna().any():
         read = frame["prediction"].notna() | frame["unparsed"].notna()
         return AS_FILED if read.any() else DEFAULT_RULE
@@ -85,47 +85,41 @@ def _rule_in_file(frame: pd.DataFrame) -> str:
 
 
 def _result_file(path: Path) -> pd.DataFrame:
-    """ScienceQA's result file, which LLaVA writes too."""
-    content = _once(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
-    results = _once(content.get("results") if isinstance(content, dict) else None, path)
+    """Read a result file of ScienceQA or LLaVA."""
+    content = _unrepeated(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
+    results = _unrepeated(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
         raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
-    odd = [
-        f"{pid[:40]}: {short(index)}"
-        for pid, index in results.items()
-        if type(index) is not int or not -1 <= index < MAX_INDEX
-    ]
-    if odd:
-        raise UserError(f"{path}: {len(odd)} results are no index of an option: {some(odd)}")
-    outputs = _once(content.get("outputs"), path)
-    texts = None
+    if odd := [pid for pid, index in results.items() if type(index) is not int or not -1 <= index < MAX_INDEX]:
+        listed = some([f"{pid[:40]}: {short(results[pid])}" for pid in odd])
+        raise UserError(f"{path}: {len(odd)} results are no index of an option: {listed}")
+    outputs = _unrepeated(content.get("outputs"), path)
     if outputs:
-        wanting = [pid for pid in results if not isinstance(outputs, dict) or not isinstance(outputs.get(pid), str)]
-        if wanting:
-            raise UserError(f"{path}: {len(wanting)} results have no text in 'outputs': {some(wanting)}")
-        texts = [_text(outputs[pid]) for pid in results]
+        texts = outputs if isinstance(outputs, dict) else {}
+        if missing := [pid for pid in results if not isinstance(texts.get(pid), str)]:
+            raise UserError(f"{path}: {len(missing)} results have no text in 'outputs': {some(missing)}")
     return predictions_frame(
-        list(map(_text, results)),
+        list(map(_writable, results)),
         prediction=[None if index == -1 else index for index in results.values()],
-        output=texts,
+        output=[_writable(outputs[pid]) for pid in results] if outputs else None,
         unparsed=["-1 in the file" if index == -1 else None for index in results.values()],
     )
 
 
 def _answers_file(path: Path) -> pd.DataFrame:
-    """LLaVA's answers."""
+    """Read LLaVA's answers."""
     pids, texts = [], []
     for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        answer = _once(parse_json(line, str(path), line=number), where)
+        answer = _unrepeated(parse_json(line, str(path), line=number), where)
         if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
             raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
         if type(answer["question_id"]) not in (str, int):
             raise UserError(f"{where}: question_id {short(answer['question_id'])} is no pid")
-        pids.append(_text(str(answer["question_id"])))
-        texts.append(_text(answer["text"]))
+        pids.append(_writable(str(answer["question_id"])))
+        texts.append(_writable(answer["text"]))
     return predictions_frame(pids, output=texts)
 
 
@@ -140,10 +134,6 @@ def _csv_file(path: Path) -> pd.DataFrame:
     return _from_table(table, path)
 
 
-def _parquet_file(path: Path) -> pd.DataFrame:
-    return _from_table(read_table(path, ["pid", *PREDICTION_DTYPES]), path)
-
-
 def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if lacking := [column for column in ("pid", "prediction") if column not in table]:
         there = some(str(column)[:40] for column in table.columns)
@@ -152,9 +142,9 @@ def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: {nameless} rows have no pid")
     given = {column: list(table[column]) for column in PREDICTION_DTYPES if column in table}
     if path.suffix == ".csv":
-        given.pop("probabilities", None)  # a list has no one form in a CSV
+        given.pop("probabilities", None)  # a list has no standard form in a CSV
         if "truncated" in given:
-            given["truncated"] = [_FLAGS.get(value, value) for value in given["truncated"]]
+            given["truncated"] = [{"True": True, "False": False}.get(value, value) for value in given["truncated"]]
     try:
         given["prediction"] = [_index(value) for value in given["prediction"]]
         return predictions_frame(list(table["pid"].astype(str)), **given)
@@ -162,14 +152,11 @@ def _from_table(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: {str(error)[:200]}") from error
 
 
-_FLAGS = {"True": True, "False": False}
-
-
 def _index(value: object) -> int | None:
-    """Read an index, a letter, or an empty cell.
+    """Return the index that an index or a letter stands for, None for an empty cell.
 
     Raises:
-        ValueError: something else.
+        ValueError: it is something else.
     """
     if pd.isna(value):
         return None
@@ -181,13 +168,22 @@ def _index(value: object) -> int | None:
     raise ValueError(f"the prediction {short(value)} is neither an index nor a letter A to E (empty: unparsed)")
 
 
-def _text(said: str) -> str:
-    """Replace halves of surrogate pairs, where a generation ended within one: no file can hold them."""
-    return said.encode("utf-8", "replace").decode("utf-8")
+def _writable(text: str) -> str:
+    """Replace halves of surrogate pairs, which a generation may end in and no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _once(parsed: Any, where: object) -> Any:
-    """Return `parsed`, unless it is an object that repeats a key."""
+def _unrepeated(parsed: Any, where: object) -> Any:
+    """Return a parsed JSON value; an object that repeats a key is refused."""
     if double := repeated_keys(parsed):
-        raise UserError(f"{where}: {len(double)} keys stand there twice: {some(map(short, double))}")
+        raise UserError(f"{where}: {len(double)} keys occur more than once: {some(map(short, double))}")
     return parsed
+
+
+READERS = {
+    ".json": _result_file,
+    ".jsonl": _answers_file,
+    ".csv": _csv_file,
+    ".parquet": lambda path: _from_table(read_table(path, ["pid", *PREDICTION_DTYPES]), path),
+}
+"""Reader of each format, by the file's suffix."""

@@ -1,43 +1,53 @@
-"""Count whether a model looks at the image and reads the options, from its answers under other conditions.
+"""Does the model look at the image, and does it read the options? Its answers under other conditions, counted.
 
-`conditions.control_answers` asks; its records are what everything here is computed from. The images: the true one,
-a blank one, another question's, none; a model that looks loses by the last three, one that does not loses nothing.
-The options: rotated, so that each stands at every place once; a model that reads them gives the same option
-wherever it stands, one that does not stays with its letter.
+The image is the true one, a blank one, another question's, or none; a model that looks loses by the last three. The
+options are rotated, so that each stands at every place once; a model that reads them keeps its option, one that does
+not keeps its letter. In all functions `records` are the answers that `controls.asking.control_answers` returns, and
+`questions` is the `frame.question_frame` of the same questions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class, percent, question_classes
-from mmadapter.evaluation.frame import answer_frame
+from mmadapter.evaluation.accuracy import (
+    TABLE_COLUMNS,
+    accuracy_by_class,
+    digits,
+    percent,
+    question_classes,
+    value_classes,
+)
+from mmadapter.evaluation.frame import answered
 from mmadapter.evaluation.grid import DASH, Grid, p_digits
-from mmadapter.evaluation.statistics import accuracy_interval, compare
+from mmadapter.evaluation.statistics import accuracy_intervals, compare
 
-CONDITIONS = ("true", "blank", "shuffled", "none")
-"""Conditions of the image, in the table's order."""
-LABELS = dict(zip(CONDITIONS, ("true image", "blank image", "shuffled image", "no image"), strict=True))
+LABELS = {"true": "true image", "blank": "blank image", "shuffled": "shuffled image", "none": "no image"}
+CONDITIONS = tuple(LABELS)
+"""Conditions of the image, in the order of the table."""
 ROTATION = "rotation {}"
-"""Condition of the options; rotation 0 is the original order."""
+"""Conditions of the options: as many as there are options, 0 being the original order."""
 CONTROL_COLUMNS = ("condition", "pid", "prediction", "probabilities")
-"""Columns of the records."""
+"""Columns of `control_answers`."""
 RELIANCE_COLUMNS = ("IMG", *(name for name in TABLE_COLUMNS if name not in ("Avg", "IMG", "NO")))
-"""Classes of questions with an image: all of them, and those in each of the paper's classes."""
+"""Classes of the questions with an image: all of them, and those in each of the paper's classes."""
+_COUNTED = [
+    *("question_class", "condition", "n", "correct", "accuracy", "low", "high", "changed", "only_this", "only_true"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm"),
+]
 
 
 @dataclass(frozen=True)
 class Controls:
-    """One system's results under all conditions."""
+    """One system's answers under all conditions, counted."""
 
     name: str
     """The system's name in the table of results."""
     images: pd.DataFrame
-    """`image_reliance` by the paper's classes; empty without a question with an image."""
+    """`image_reliance` by the paper's classes; empty without questions with an image."""
     categories: pd.DataFrame
     """`image_reliance` by ScienceQA's field `category`."""
     order: pd.DataFrame
@@ -45,164 +55,118 @@ class Controls:
 
 
 def count_controls(name: str, records: pd.DataFrame, questions: pd.DataFrame) -> Controls:
-    """Count everything that the controls show about one system.
-
-    Args:
-        records: of `conditions.control_answers`.
-        questions: `frame.question_frame` of the same questions.
-    """
-    return Controls(
-        name,
-        image_reliance(records, questions),
-        image_reliance(records, questions, by="category"),
-        option_order(records, questions),
-    )
+    """Count one system's answers under all conditions."""
+    images, categories = image_reliance(records, questions), image_reliance(records, questions, by="category")
+    return Controls(name, images, categories, option_order(records, questions))
 
 
 def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | None = None) -> pd.DataFrame:
-    """Compute accuracy with the true image, a blank one, another question's and none, and what each changes.
+    """Return the accuracy under each condition of the image, and what changes from the true image.
 
     Args:
-        records: of `conditions.control_answers`.
-        questions: `frame.question_frame` of the same questions.
-        by: a column of `questions`, a class being one of its values; left out, `RELIANCE_COLUMNS`.
+        by: a column of `questions`, with a class for each of its values; `RELIANCE_COLUMNS` by default.
 
     Returns:
-        A row a class and condition, over the questions with an image in that class; left out are classes without one
-        and those in which the table has a dash, and by a column the questions where it is unknown.
-        `question_class`, `condition`, `n`, `correct`, `accuracy`, `low`, `high` (in percent), and beside the true
-        image: `changed`, other answers than with it; `only_this` and `only_true`, questions that are right only under
-        one of both; `difference` in points with its interval (`difference_low`, `difference_high`), `p` and `p_holm`
-        of `intervals.compare`, NaN for the true image itself.
+        A row for each condition and class, over the questions with an image: `question_class`, `condition`, `n`,
+        `correct`, `accuracy`, `low`, `high` (in percent). Compared with the true image, and NaN for it: `changed`,
+        the number of other answers; `only_this` and `only_true`, questions right under only one of the two;
+        `difference` in points with `difference_low` and `difference_high`, `p` and `p_holm`, all of
+        `statistics.compare`. Classes without questions or with a dash in the table are left out; by a column, so
+        are the questions whose value is unknown.
     """
     answers = {name: records[records["condition"] == name] for name in CONDITIONS}
     if answers["true"].empty:
-        return pd.DataFrame(columns=_RELIANCE)
+        return pd.DataFrame(columns=_COUNTED)
     asked = questions.loc[questions.index.isin(answers["true"]["pid"])]
-    frames = {name: asked.join(answer_frame(given, asked, name)) for name, given in answers.items()}
-    classes: Mapping[str, pd.Series]
+    frames = {name: answered(asked, given, name) for name, given in answers.items()}
     if by is None:
         classes = {name: mask for name, mask in question_classes(asked).items() if name not in ("IMG", "NO")}
     else:
-        known = asked[by].astype("string")
-        classes = {value: (known == value).fillna(False) for value in sorted(known.dropna().unique())}
-    true = frames["true"]["prediction"].fillna(-1)
-    rows = []
+        classes = value_classes(asked[by].astype("string"))
+    tables = []
     for condition, frame in frames.items():
-        scores = accuracy_by_class(frame, classes)
-        scores = scores[(scores["n"] > 0) & (scores["unknown"] == 0)]
-        tests = None if condition == "true" else compare(frame, frames["true"], by=classes)
-        other = frame["prediction"].fillna(-1) != true
-        for name, score in scores.iterrows():
-            low, high = accuracy_interval(int(score["correct"]), int(score["n"]))
-            row = {
-                "question_class": "IMG" if name == "Avg" else name,
-                "condition": condition,
-                **{key: int(score[key]) for key in ("n", "correct")},
-                **{"accuracy": score["accuracy"], "low": low, "high": high},
-            }
-            if tests is not None:
-                test = tests.loc[name]
-                row |= {
-                    "changed": int((classes[name].fillna(False) & other).sum()),
-                    "only_this": int(test["only_a"]),
-                    "only_true": int(test["only_b"]),
-                    **{key: test[key] for key in ("difference", "p", "p_holm")},
-                    "difference_low": test["low"],
-                    "difference_high": test["high"],
-                }
-            rows.append(row)
-    return pd.DataFrame(rows, columns=_RELIANCE).astype(dict.fromkeys(("changed", "only_this", "only_true"), "Int64"))
-
-
-_RELIANCE = [
-    *("question_class", "condition", "n", "correct", "accuracy", "low", "high", "changed", "only_this", "only_true"),
-    *("difference", "difference_low", "difference_high", "p", "p_holm"),
-]
+        table = accuracy_by_class(frame, classes).join(accuracy_intervals(frame, classes))
+        table = table[(table["n"] > 0) & (table["unknown"] == 0)].assign(condition=condition)
+        if condition != "true":
+            tests = compare(frame, frames["true"], by=classes)
+            names = {"only_a": "only_this", "only_b": "only_true", "low": "difference_low", "high": "difference_high"}
+            table = table.join(tests[[*names, "difference", "p", "p_holm"]].rename(columns=names))
+            other = frame["prediction"].fillna(-1) != frames["true"]["prediction"].fillna(-1)
+            table["changed"] = [int((classes[name] & other).sum()) for name in table.index]
+        tables.append(table)
+    counted = pd.concat(tables).rename(index={"Avg": "IMG"}).rename_axis("question_class").reset_index()
+    return counted[_COUNTED].astype(dict.fromkeys(("changed", "only_this", "only_true"), "Int64"))
 
 
 def option_order(records: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
-    """Measure how a system's answers hold when the options stand in every rotation of their order.
-
-    Args:
-        records: of `conditions.control_answers`.
-        questions: `frame.question_frame` of the same questions.
+    """Return how a system's answers hold when the options stand in every rotation of their order.
 
     Returns:
-        Indexed by the paper's columns; shares in percent, NaN where there is nothing or a class is unknown for any
-        question. `n` questions; `as_asked`: accuracy in the original order; `mean`: over all orders, in which no
-        preference for a letter is worth anything; `always`: right in all of them. Of the `turned` askings in
-        another order: `same_option`, the answer was the option chosen originally, and `same_letter`, it stood at
-        the place chosen originally.
+        Indexed by the paper's columns; shares in percent, NaN without questions or if a class is unknown for any.
+        `n` questions; `as_asked`: accuracy in the original order; `mean`: over all orders, in which a preference
+        for a letter gains nothing; `always`: right in all of them. `turned` counts the answers in another order;
+        `same_option` and `same_letter` are the shares of them that kept the original option or its place.
     """
     turns = records[records["condition"].str.startswith(ROTATION.format(""))]
     turns = turns.assign(turn=turns["condition"].str.removeprefix(ROTATION.format("")).astype(int))
     chosen = turns.pivot(index="pid", columns="turn", values="prediction").loc[questions.index]
     n_choices = questions["n_choices"].astype(int)
     right = chosen.eq(questions["answer"], axis=0).fillna(False).astype(bool)
-    first = chosen[0]
-    same_option, same_letter = pd.DataFrame(index=chosen.index), pd.DataFrame(index=chosen.index)
-    for turn in chosen.columns[1:]:
-        same_option[turn] = (chosen[turn] == first).fillna(False)
-        same_letter[turn] = ((chosen[turn] - turn) % n_choices == first).fillna(False)
-    turned = n_choices - 1
+    times_right = right.sum(axis=1)
+    turned = chosen.drop(columns=0)
+    places = turned.sub(turned.columns, axis="columns").mod(n_choices, axis="index")  # in the original order
+    same_option, same_letter = (
+        answers.eq(chosen[0], axis="index").fillna(False).sum(axis=1) for answers in (turned, places)
+    )
     rows = {}
     for name, mask in question_classes(questions).items():
         if mask.isna().any():
             continue
-        at = mask.astype(bool)
-        n, others = int(at.sum()), int(turned[at].sum())
+        member = mask.astype(bool)
+        n, others = int(member.sum()), int((n_choices - 1)[member].sum())
         rows[name] = {
             "n": n,
-            "as_asked": percent(int(right.loc[at, 0].sum()), n),
-            "mean": float((right.sum(axis=1) / n_choices)[at].mean() * 100),
-            "always": percent(int((right.sum(axis=1) == n_choices)[at].sum()), n),
+            "as_asked": percent(int(right.loc[member, 0].sum()), n),
+            "mean": float((times_right / n_choices)[member].mean() * 100),
+            "always": percent(int((times_right == n_choices)[member].sum()), n),
             "turned": others,
-            "same_option": percent(int(same_option[at].to_numpy().sum()), others),
-            "same_letter": percent(int(same_letter[at].to_numpy().sum()), others),
+            "same_option": percent(int(same_option[member].sum()), others),
+            "same_letter": percent(int(same_letter[member].sum()), others),
         }
     return pd.DataFrame.from_dict(rows, orient="index").reindex(TABLE_COLUMNS)
 
 
 def controls_record(controls: Controls) -> dict[str, object]:
-    """The controls for JSON, null where there is no number."""
-
-    def rows(frame: pd.DataFrame) -> list[dict]:
-        return json.loads(frame.to_json(orient="records"))
-
-    return {
-        "name": controls.name,
-        "images": rows(controls.images),
-        "categories": rows(controls.categories),
-        "order": rows(controls.order.rename_axis("question_class").reset_index()),
+    """Return the counts for JSON; null if there is no number."""
+    frames = {
+        "images": controls.images,
+        "categories": controls.categories,
+        "order": controls.order.rename_axis("question_class").reset_index(),
     }
+    return {"name": controls.name} | {key: json.loads(frame.to_json(orient="records")) for key, frame in frames.items()}
 
 
 def controls_grids(controls: Controls) -> list[Grid]:
-    """Build the two tables of one system."""
-    grids = [_order_grid(controls)]
-    return [_reliance_grid(controls), *grids] if len(controls.images) else grids
+    """Return one system's tables: the image's, if any question has one, and the options'."""
+    return ([_image_grid(controls)] if len(controls.images) else []) + [_order_grid(controls)]
 
 
-def _reliance_grid(controls: Controls) -> Grid:
-    found = controls.images.set_index(["condition", "question_class"])
-
-    def cells(condition: str, key: str, form: str) -> list[str]:
-        values = found.loc[condition][key].reindex(RELIANCE_COLUMNS)
-        return [DASH if pd.isna(value) else format(value, form) for value in values]
-
-    rows, faint = [("questions", *cells("true", "n", ".0f"), "")], {0}
+def _image_grid(controls: Controls) -> Grid:
+    rows, faint = [], {0}
     for condition, label in LABELS.items():
+        found = controls.images[controls.images["condition"] == condition]
+        found = found.set_index("question_class").reindex(RELIANCE_COLUMNS)
+        accuracies = [digits(x) or DASH for x in found["accuracy"]]
         if condition == "true":
-            rows.append((label, *cells(condition, "accuracy", ".2f"), ""))
+            rows.append(("questions", *(digits(x, ".0f") or DASH for x in found["n"]), ""))
+            rows.append((label, *accuracies, ""))
             continue
-        tested = found.loc[condition].reindex(RELIANCE_COLUMNS)
-        p = tested["p_holm"].where(tested.index != "IMG", tested["p"])
+        p = found["p_holm"].where(found.index != "IMG", found["p"])
         faint |= {len(rows) + 1, len(rows) + 2}
         rows += [
-            (label, *cells(condition, "accuracy", ".2f"), str(tested.loc["IMG", "changed"])),
-            ("  minus true", *cells(condition, "difference", "+.2f"), ""),
-            ("  p", *(p_digits(value) for value in p), ""),
+            (label, *accuracies, str(found.loc["IMG", "changed"])),
+            ("  minus true", *(digits(x, "+.2f") or DASH for x in found["difference"]), ""),
+            ("  p", *map(p_digits, p), ""),
         ]
     return Grid(
         title=f"{controls.name}: does it look? Accuracy in percent on questions with an image",
@@ -211,8 +175,8 @@ def _reliance_grid(controls: Controls) -> Grid:
         faint=frozenset(faint),
         breaks=frozenset({0}),
         notes=(
-            "changed: answers that are not those with the true image",
-            "p: McNemar's test against the true image, exact; Holm's correction over all columns but IMG",
+            "changed: answers that differ from those with the true image",
+            "p: McNemar's exact test against the true image; Holm's correction over all columns but IMG",
         ),
     )
 
@@ -226,18 +190,14 @@ def _order_grid(controls: Controls) -> Grid:
         "same_option": "same option",
         "same_letter": "same letter",
     }
-    rows = []
-    for key, label in labels.items():
-        form = ".0f" if key == "n" else ".2f"
-        values = (DASH if pd.isna(x) else format(x, form) for x in controls.order[key])
-        rows.append((label, *values))
     return Grid(
         title=f"{controls.name}: the options in all rotations of their order, in percent",
         headers=("", *TABLE_COLUMNS),
-        rows=tuple(rows),
+        rows=tuple(
+            (label, *(digits(x, ".0f" if key == "n" else ".2f") or DASH for x in controls.order[key]))
+            for key, label in labels.items()
+        ),
         faint=frozenset({0}),
         breaks=frozenset({0, 3}),
-        notes=(
-            "same option, same letter: in another order, how often the option, or the place, chosen as asked is kept",
-        ),
+        notes=("same option, same letter: how often an answer in another order keeps the option, or the place",),
     )

@@ -1,4 +1,4 @@
-"""Render the table of results for a terminal, as Markdown, LaTeX, CSV or JSON."""
+"""The table of results as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -9,56 +9,53 @@ import json
 import pandas as pd
 
 from mmadapter.errors import printable
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS, two_decimals
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, digits, two_decimals
 from mmadapter.evaluation.grid import DASH, Grid, format_grid, p_digits
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.reliance import controls_grids, controls_record
-from mmadapter.evaluation.table import ResultTable, Row
+from mmadapter.evaluation.statistics import OUTCOMES
+from mmadapter.evaluation.table import ResultTable, Row, ScoredRow
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 COMPARED = ("points", "95 % from", "to", "p", "p Holm")
 TEST_QUESTIONS = 4241
-"""Size of ScienceQA's test split, which published rows are over."""
+"""Size of ScienceQA's test split, over which published rows are."""
 
 
 def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -> str:
-    """Render the table in one of `FORMATS`, ending in a newline.
+    """Return the table in one of `FORMATS`, ending in a newline.
+
+    The best number of a column is marked; CSV does not mark it, JSON names it. CSV leaves out comparisons and
+    controls. Only JSON has the known part of a column with a dash.
 
     Args:
-        table: of `result_table`.
-        form: `table`, `markdown`, `latex` (booktabs), `csv` or `json`. The best number of a column is marked
-            in the first three. CSV and JSON hold numbers; JSON names the best, and it alone has the known part
-            of a column with a dash. CSV is the one table without comparisons and controls.
-        terminal: `table` may use a terminal's colours and width; else a star marks the best.
+        terminal: `table` may use a terminal's colours and width; otherwise a star marks the best.
     """
     if form == "csv":
         return _csv(table)
     if form == "json":
         return _json(table)
-    controls = [grid for each in table.controls for grid in controls_grids(each)]
+    controls = [grid for controls in table.controls for grid in controls_grids(controls)]
     grids = (_results(table), *comparison_grids(table), *controls)
     return "\n".join(format_grid(grid, form, terminal=terminal) for grid in grids)
 
 
 def _results(table: ResultTable) -> Grid:
-    best = table.best()
-    sources = list(dict.fromkeys(row.source for row in table.published))
-    counts = table.counts()
-    n = [DASH if unknown else str(n) for n, unknown in zip(counts["n"], counts["unknown"], strict=True)]
+    best, publications, scores = table.best(), table.publications(), table.rows[0].scores
+    n = (DASH if unknown else str(n) for n, unknown in zip(scores["n"], scores["unknown"], strict=True))
     rows, marked, faint, breaks = [("questions", *n, "", "", "")], set(), {0}, {0}
     for row in (*table.rows, *table.published):
-        marked |= {
-            (len(rows), 1 + i)
-            for i, column in enumerate(TABLE_COLUMNS)
-            if column in best and (digits := row.digits[column]) and float(digits) == float(best[column])
-        }
-        provenance = ("", "", f"[{sources.index(row.source) + 1}]") if row.rule is None else _provenance(row)
-        rows.append((row.name, *(row.digits[column] or DASH for column in TABLE_COLUMNS), *provenance))
-        if row.intervals is not None:
-            for label, bound in (("  95 % from", "low"), ("  to", "high")):
-                faint.add(len(rows))
-                cells = (DASH if pd.isna(x) else f"{x:.2f}" for x in row.intervals[bound])
-                rows.append((label, *cells, "", "", ""))
+        marked |= {(len(rows), 1 + at) for at, column in enumerate(TABLE_COLUMNS) if is_best(row, column, best)}
+        if isinstance(row, ScoredRow):
+            unparsed = DASH if row.unparsed is None else str(row.unparsed)
+            provenance = (unparsed, digits(row.random_credit) or DASH, row.rule or DASH)
+        else:
+            provenance = ("", "", f"[{publications.index(row.source) + 1}]")
+        rows.append((row.name, *(shown or DASH for shown in row.digits.values()), *provenance))
+        if isinstance(row, ScoredRow) and row.intervals is not None:
+            faint |= {len(rows), len(rows) + 1}
+            rows.append(("  95 % from", *(digits(x) or DASH for x in row.intervals["low"]), "", "", ""))
+            rows.append(("  to", *(digits(x) or DASH for x in row.intervals["high"]), "", "", ""))
         if table.published and row is table.rows[-1]:
             breaks.add(len(rows) - 1)
     return Grid(
@@ -68,33 +65,32 @@ def _results(table: ResultTable) -> Grid:
         best=frozenset(marked),
         faint=frozenset(faint),
         breaks=frozenset(breaks),
-        notes=result_notes(table, sources),
+        notes=(*result_notes(table), *(f"[{at}] {source}" for at, source in enumerate(publications, start=1))),
     )
 
 
-def _provenance(row: Row) -> tuple[str, str, str]:
-    rule = row.rule or DASH
-    if row.unparsed is None:
-        return DASH, DASH, rule
-    return str(row.unparsed), f"{row.random_credit:.2f}", rule
+def is_best(row: Row, column: str, best: dict[str, str]) -> bool:
+    """Return whether a row has the best number of a column, by `ResultTable.best`."""
+    shown = row.digits[column]
+    return shown is not None and column in best and float(shown) == float(best[column])
 
 
-def result_notes(table: ResultTable, sources: list[str]) -> tuple[str, ...]:
-    """Notes for the reader of a table; the sources of published rows come last."""
+def result_notes(table: ResultTable) -> list[str]:
+    """Return what a reader of the numbers needs to know."""
     notes = []
-    if any(digits is None for row in table.rows for digits in row.digits.values()):
-        notes.append(f"{DASH} no such question, or not known of every question whether it is one")
+    if any(shown is None for row in table.rows for shown in row.digits.values()):
+        notes.append(f"{DASH} no such question, or it is unknown which questions belong to the class")
     if any(row.unparsed is not None for row in table.rows):
-        notes.append("random credit: what a random option for each unparsed answer would be worth, in points")
+        notes.append("random credit: points that a random option for each unparsed answer would be worth")
     if any(row.rule == AS_FILED for row in table.rows):
-        notes.append(f"{AS_FILED}: the file's own indices, its producer's guesses included")
+        notes.append(f"{AS_FILED}: the file's own indices, including any guesses by its producer")
     if table.published and table.n_questions() != TEST_QUESTIONS:
         notes.append(f"published rows are over the {TEST_QUESTIONS:,} test questions of ScienceQA, not over these")
-    return (*notes, *(f"[{i}] {source}" for i, source in enumerate(sources, start=1)))
+    return notes
 
 
 def comparison_grids(table: ResultTable) -> list[Grid]:
-    """One table for each pair of systems, if intervals were asked for."""
+    """Return a table for each pair of systems, if intervals were requested."""
     return [
         comparison_grid(compared, a, b, title=f"{a} minus {b}, question by question")
         for (a, b), compared in table.comparisons.items()
@@ -102,38 +98,38 @@ def comparison_grids(table: ResultTable) -> list[Grid]:
 
 
 def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Grid:
-    """Show a comparison of two systems, one row a class."""
+    """Return the result of `statistics.compare` as a table, one row for each class."""
     return Grid(
         title=title,
         headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
         rows=tuple(
             (
                 str(name),
-                *(str(row[key]) for key in ("n", "both_right", "only_a", "only_b", "both_wrong")),
-                *(f"{row[key]:+.2f}" for key in ("difference", "low", "high")),
-                *(p_digits(row[key]) for key in ("p", "p_holm")),
+                *map(str, row[["n", *OUTCOMES]]),
+                *(f"{x:+.2f}" for x in row[["difference", "low", "high"]]),
+                *map(p_digits, row[["p", "p_holm"]]),
             )
             for name, row in compared.astype(object).iterrows()
         ),
-        notes=("p: McNemar's test, exact; Holm: corrected for all rows but Avg; interval: paired bootstrap",),
+        notes=("p: McNemar's exact test; p Holm: corrected for all rows but Avg; interval: paired bootstrap",),
     )
 
 
 def _csv(table: ResultTable) -> str:
     bounds = ("low", "high") if table.rows[0].intervals is not None else ()
     limits = [f"{column} {bound}" for column in TABLE_COLUMNS for bound in bounds]
+    fields = ["system", *TABLE_COLUMNS, *limits, "n", "unparsed", "random_credit", "rule", "source"]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["system", *TABLE_COLUMNS, *limits, "n", "unparsed", "random_credit", "rule", "source"])
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
     for row in (*table.rows, *table.published):
-        cells = pd.DataFrame() if row.intervals is None else row.intervals
-        values = [cells[bound].get(column) if bound in cells else None for column in TABLE_COLUMNS for bound in bounds]
-        writer.writerow(
-            [printable(row.name), *(row.digits[column] for column in TABLE_COLUMNS)]
-            + [None if value is None or pd.isna(value) else f"{value:.2f}" for value in values]
-            + [None if row.scores is None else row.scores.loc["Avg", "n"], row.unparsed]
-            + [None if row.random_credit is None else f"{row.random_credit:.2f}", row.rule, printable(row.source)]
-        )
+        record: dict[str, object] = {"system": printable(row.name), **row.digits}
+        record |= {"rule": row.rule, "source": printable(row.source)}
+        if isinstance(row, ScoredRow):
+            record |= {"n": len(row.frame), "unparsed": row.unparsed, "random_credit": digits(row.random_credit)}
+            cells = {} if row.intervals is None else row.intervals.to_dict(orient="index")
+            record |= {f"{name} {bound}": digits(x) for name, cell in cells.items() for bound, x in cell.items()}
+        writer.writerow(record)
     return out.getvalue()
 
 
@@ -141,18 +137,11 @@ def _json(table: ResultTable) -> str:
     content = {
         "title": table.title,
         "n": table.n_questions(),
-        "systems": [system_record(row) for row in table.rows],
+        "systems": [_system_record(row) for row in table.rows],
         "published": [{"name": row.name, "digits": row.digits, "source": row.source} for row in table.published],
         "best": table.best(),
         "comparisons": [
-            {
-                "a": a,
-                "b": b,
-                "columns": {
-                    name: {key: None if pd.isna(value) else value for key, value in row.items()}
-                    for name, row in compared.astype(object).to_dict(orient="index").items()
-                },
-            }
+            {"a": a, "b": b, "columns": compared.astype(object).where(compared.notna(), None).to_dict(orient="index")}
             for (a, b), compared in table.comparisons.items()
         ],
         "controls": [controls_record(controls) for controls in table.controls],
@@ -160,29 +149,27 @@ def _json(table: ResultTable) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def system_record(row: Row) -> dict[str, object]:
-    """A scored row for JSON: null where the table has a dash, with the known part and its n."""
-    assert row.scores is not None  # only a published row has none
+def _system_record(row: ScoredRow) -> dict[str, object]:
+    """Return a scored row for JSON; where the table has a dash, null beside the known part with its n."""
     columns = {}
     for name, score in row.scores.astype(object).iterrows():
-        known = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}
+        cell = {"accuracy": _number(score["known_accuracy"]), "n": score["n"], "correct": score["correct"]}
         if score["unknown"]:
-            columns[name] = {"accuracy": None, "unknown": score["unknown"], "known": known}
-        else:
-            columns[name] = known
-            if row.intervals is not None:
-                columns[name]["interval"] = [_number(x) for x in row.intervals.loc[name]]
+            cell = {"accuracy": None, "unknown": score["unknown"], "known": cell}
+        elif row.intervals is not None:
+            cell["interval"] = [_number(x) for x in row.intervals.loc[name]]
+        columns[name] = cell
     return {
         "name": row.name,
         "rule": row.rule,
         "source": row.source,
         "unparsed": row.unparsed,
         "random_credit": _number(row.random_credit),
-        "calibration_error": None if row.calibration_error is None else round(row.calibration_error, 4),
+        "calibration_error": None if pd.isna(error := row.calibration_error) else round(error, 4),
         "columns": columns,
     }
 
 
 def _number(value: float | None) -> float | None:
-    """Round to two decimals as in the tables; null where there is no number."""
+    """Return two decimals, as the tables have; null if there is no number."""
     return None if value is None or pd.isna(value) else two_decimals(value)

@@ -1,8 +1,7 @@
-"""Score responses to instructions: loss of the expected ones, and how many are generated exactly."""
+"""How well a model follows instructions: the loss of the expected responses, and how many it generates exactly."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,39 +17,43 @@ class ResponseScores:
 
     name: str
     loss: float
-    """Loss of the expected responses in nats a token, end-of-text token included."""
+    """Nats for each token of the expected responses, their end-of-text token included."""
     exact: float
-    """Percent of instructions whose greedily generated response is exactly the expected one."""
+    """Percent of the instructions whose greedily generated response is the expected one, character by character."""
     n: int
     """Number of instructions."""
     by_topic: dict[str, float]
-    """`exact` by topic, where instructions have one."""
+    """`exact` for each topic; empty if instructions have none."""
 
 
 def score_responses(name: str, loss: float, answers: pd.DataFrame, data: Dataset) -> ResponseScores:
-    """
+    """Score a model's generated responses.
+
     Args:
-        answers: `predict`'s, by generation: a prediction is the expected response, or there is none.
+        answers: of `predict`, by generation; the prediction is <NA> unless the response is the expected one.
     """
-    exact = dict(zip(answers["pid"], answers["prediction"].notna(), strict=True))
-    topics = defaultdict(list)
+    exact = answers.set_index("pid")["prediction"].notna()
+    topics: dict[str, list[bool]] = {}
     for pid, problem in data.problems.items():
-        topics[problem.topic].append(exact[pid])
-    percent = {topic: 100 * sum(hits) / len(hits) for topic, hits in topics.items() if topic is not None}
+        if problem.topic is not None:
+            topics.setdefault(problem.topic, []).append(exact[pid])
     return ResponseScores(
-        name=name, loss=loss, exact=100 * sum(exact.values()) / len(exact), n=len(exact), by_topic=percent
+        name=name,
+        loss=loss,
+        exact=100 * int(exact.sum()) / len(exact),
+        n=len(exact),
+        by_topic={topic: 100 * int(sum(hits)) / len(hits) for topic, hits in topics.items()},
     )
 
 
 def responses_grid(systems: Sequence[ResponseScores], title: str) -> Grid:
-    """Build the table, one row a model."""
+    """Return a run's table, one row for each model."""
     topics = list(systems[0].by_topic)
-    rows = [
-        (each.name, f"{each.loss:.3f}", f"{each.exact:.2f}", *(f"{each.by_topic[topic]:.1f}" for topic in topics))
-        for each in systems
-    ]
     return Grid(
         title=f"{title}: {systems[0].n:,} instructions, responses exactly as expected, in percent",
         headers=("", "nats a token", "exact", *topics),
-        rows=tuple(rows),
+        rows=tuple(
+            (scores.name, f"{scores.loss:.3f}", f"{scores.exact:.2f}", *(f"{scores.by_topic[t]:.1f}" for t in topics))
+            for scores in systems
+        ),
     )

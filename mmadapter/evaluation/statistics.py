@@ -1,4 +1,4 @@
-"""Bootstrap intervals, and paired comparison of two systems."""
+"""How far a number can be trusted: intervals, and paired comparison of two systems."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ import numpy as np
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import accuracy_by_class, question_classes
+from mmadapter.evaluation.accuracy import accuracy_by_class, question_classes, value_classes
 
 LEVEL = 0.95
+"""Confidence level of every interval."""
+
+OUTCOMES = ("both_right", "only_a", "only_b", "both_wrong")
+COMPARISON_COLUMNS = ["n", *OUTCOMES, "difference", "low", "high", "p"]
 
 
 class Interval(NamedTuple):
-    """An interval in percent; NaN without questions."""
+    """Bounds in percent; NaN without questions."""
 
     low: float
     high: float
 
 
-def accuracy_interval(correct: int, n: int, level: float = LEVEL) -> Interval:
-    """Compute the percentile bootstrap over questions, exactly and without sampling.
+def accuracy_interval(correct: int, n: int) -> Interval:
+    """Return the interval of an accuracy: the percentile bootstrap over questions, computed exactly.
 
-    n questions drawn with replacement from n, of which `correct` are right, hold Binomial(n, correct / n) right
-    ones: the quantiles of the bootstrap are that distribution's, exactly. If all or none are right, it has no
-    spread at all; there the exact bound of Clopper and Pearson takes its place.
+    Of n questions drawn with replacement from n of which `correct` are right, Binomial(n, correct / n) are right:
+    the bootstrap's quantiles are those of this distribution. If all or none are right it has no spread, and the
+    exact bound of Clopper and Pearson takes its place.
     """
-    from scipy import stats
+    from scipy import stats  # takes a second
 
     if n == 0:
         return Interval(float("nan"), float("nan"))
-    tail = (1 - level) / 2
     if correct in (0, n):
-        exact = stats.binomtest(correct, n).proportion_ci(level, method="exact")
+        exact = stats.binomtest(correct, n).proportion_ci(LEVEL, method="exact")
         return Interval(exact.low * 100, exact.high * 100)
+    tail = (1 - LEVEL) / 2
     low, high = stats.binom.ppf([tail, 1 - tail], n, correct / n) / n * 100
     return Interval(float(low), float(high))
 
 
-def accuracy_intervals(frame: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """Compute the interval of every cell in a system's row.
-
-    Args:
-        frame: one system's error frame.
-        level: of confidence.
+def accuracy_intervals(frame: pd.DataFrame, classes: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
+    """Return the interval of every accuracy of `accuracy_by_class`, which takes the same arguments.
 
     Returns:
-        Indexed by the paper's columns: `low`, `high` in percent, NaN where the table has a dash.
+        Indexed by class: `low`, `high` in percent, NaN where the table has a dash.
     """
-    scores = accuracy_by_class(frame)
-    cells = [accuracy_interval(row.correct, row.n if row.unknown == 0 else 0, level) for row in scores.itertuples()]
+    scores = accuracy_by_class(frame, classes)
+    cells = [accuracy_interval(row.correct, 0 if row.unknown else row.n) for row in scores.itertuples()]
     return pd.DataFrame(cells, index=scores.index, columns=["low", "high"])
 
 
@@ -60,27 +60,25 @@ def compare(
     frame_b: pd.DataFrame,
     *,
     by: str | Mapping[str, pd.Series] | None = None,
-    level: float = LEVEL,
     samples: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare two systems on the same questions.
 
-    The test is McNemar's (`mcnemar`). The interval of the difference is the percentile bootstrap over questions; where
-    they never differ, the exact bound on how often they would.
+    The test is McNemar's (`mcnemar`). The interval of the difference is the percentile bootstrap over questions; if
+    the systems never differ, it is the exact bound on how often they would.
 
     Args:
         frame_a, frame_b: their error frames.
-        by: a column of the frames, a row being one of its values, or boolean masks over them by name; the paper's
-            columns if left out.
-        level: of confidence.
+        by: a column of the frames, with a class for each of its values, or boolean masks over them by name; the
+            paper's columns by default.
         samples, seed: of the bootstrap.
 
     Returns:
-        A row a class of questions, those without questions left out: `n`, `both_right`, `only_a`, `only_b`,
-        `both_wrong`, `difference` (accuracy of a minus b, in points), `low`, `high`, `p`, and `p_holm`: p
-        corrected by Holm for as many classes as there are, Avg not among them. Classes in which the table has a
-        dash are left out too; by a column, questions where it is unknown are.
+        A row for each class: `n`, `both_right`, `only_a`, `only_b`, `both_wrong`, `difference` (accuracy of a minus
+        b, in points), `low`, `high`, `p`, and `p_holm`: p corrected by Holm for the number of classes, without Avg.
+        Classes without questions or with a dash in the table are left out; by a column, so are the questions whose
+        value is unknown.
 
     Raises:
         UserError: the frames are not over the same questions.
@@ -90,53 +88,47 @@ def compare(
         raise UserError(
             f"two systems are compared on the same questions: {len(frame_a)} and {len(frame_b)}, {common} common"
         )
+    classes = value_classes(frame_a[by]) if isinstance(by, str) else question_classes(frame_a) if by is None else by
     right_a = frame_a["correct"].astype(bool)
     right_b = frame_b["correct"].astype(bool).loc[frame_a.index]
-    outcomes = {
-        "both_right": right_a & right_b,
-        "only_a": right_a & ~right_b,
-        "only_b": ~right_a & right_b,
-        "both_wrong": ~right_a & ~right_b,
-    }
     rng = np.random.default_rng(seed)
-    rows = {}
-    classes = _groups(frame_a[by]) if isinstance(by, str) else question_classes(frame_a) if by is None else by
-    for name, mask in classes.items():
-        member = mask.fillna(False).astype(bool)
-        counts = {outcome: int((member & which).sum()) for outcome, which in outcomes.items()}
-        n = sum(counts.values())
-        if n == 0 or (not isinstance(by, str) and mask.isna().any()):
-            continue
-        # Resampled questions fall into the four outcomes as a multinomial draw: no question need be drawn.
-        drawn = rng.multinomial(n, np.array(list(counts.values())) / n, size=samples)
-        differences = (drawn[:, 1] - drawn[:, 2]) / n * 100
-        low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-        a, b = counts["only_a"], counts["only_b"]
-        if a + b == 0:  # no spread: the bound on how often they differ bounds the difference
-            high = accuracy_interval(0, n, level).high
-            low = -high
-        rows[name] = {"n": n, **counts, "difference": (a - b) / n * 100, "low": low, "high": high, "p": mcnemar(a, b)}
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    rows = {
+        name: _paired(right_a[mask.astype(bool)], right_b[mask.astype(bool)], samples, rng)
+        for name, mask in classes.items()
+        if not mask.isna().any() and mask.any()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=COMPARISON_COLUMNS)
     family = table.index != "Avg"
     table.loc[family, "p_holm"] = holm(table.loc[family, "p"].to_numpy())
     return table
 
 
+def _paired(right_a: pd.Series, right_b: pd.Series, samples: int, rng: np.random.Generator) -> dict[str, int | float]:
+    """Return one row of `compare`, without `p_holm`."""
+    outcomes = (right_a & right_b, right_a & ~right_b, ~right_a & right_b, ~right_a & ~right_b)
+    n, counts = len(right_a), [int(outcome.sum()) for outcome in outcomes]
+    _, only_a, only_b, _ = counts
+    # resampled questions fall into the four outcomes as a multinomial draw: no question need be drawn
+    drawn = rng.multinomial(n, np.array(counts) / n, size=samples)
+    low, high = np.quantile((drawn[:, 1] - drawn[:, 2]) / n * 100, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if only_a + only_b == 0:  # no spread: the bound on how often they differ bounds the difference
+        high = accuracy_interval(0, n).high
+        low = -high
+    difference = (only_a - only_b) / n * 100
+    return dict(zip(COMPARISON_COLUMNS, (n, *counts, difference, low, high, mcnemar(only_a, only_b)), strict=True))
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
-    """p value of McNemar's exact test: whether the questions that only one system answers are evenly split."""
+    """Return p of McNemar's exact test: are the questions that only one system answers evenly split?"""
     from scipy import stats
 
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct p values for their number, by Holm's step-down procedure."""
+    """Return p values corrected for their number by Holm's step-down procedure."""
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(stepped, 1)
     return corrected
-
-
-def _groups(values: pd.Series) -> Mapping[str, pd.Series]:
-    return {str(value): values == value for value in sorted(values.dropna().unique())}

@@ -1,5 +1,5 @@
-"""A self-contained page about systems and the questions they answered: `page.report_html`.
+"""One self-contained page about systems and their answers: `page.report_html`.
 
-`records` reads what a run's folder keeps, `figures` draws it with the marks of `svg`, `thumbnails` and `questions`
-make what the page lists, and `template.html`, `style.css` and `script.js` are the page. Nothing here runs a model.
+`figures` draws with the marks of `svg`, `thumbnails` and `questions` prepare the list of questions, and
+`template.html`, `style.css` and `script.js` are the page. Nothing here runs a model.
 """

@@ -1,8 +1,8 @@
-"""The report: one HTML file that opens from a disk without a network.
+"""The report: one HTML file that needs no network.
 
-Its content is untrusted: question texts are anybody's. The template escapes every value, the questions stand in a
-data block that cannot end early, the script makes text nodes only, and a content security policy allows this
-style sheet, this script (by their hashes) and embedded pictures, and nothing from anywhere.
+Its content is untrusted. The template escapes every value, the questions are in a data block that cannot end early,
+the script creates text nodes only, and a content security policy allows nothing but this style sheet and this script
+(by their hashes) and embedded pictures.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS
 from mmadapter.evaluation.calibration import expected_calibration_error
-from mmadapter.evaluation.frame import answer_frame
 from mmadapter.evaluation.grid import Grid
 from mmadapter.evaluation.reliance import CONDITIONS, Controls, controls_grids
-from mmadapter.evaluation.render import TEST_QUESTIONS, comparison_grid, comparison_grids, result_notes
+from mmadapter.evaluation.render import TEST_QUESTIONS, comparison_grid, comparison_grids, is_best, result_notes
 from mmadapter.evaluation.statistics import compare
 from mmadapter.evaluation.table import ResultTable, result_table
 from mmadapter.report import figures
@@ -36,13 +35,13 @@ from mmadapter.runs.records import HeadRecord, RunRecord, run_record
 from mmadapter.storage.files import write_text
 
 TOPIC_QUESTIONS = 10
-"""Least questions of a topic that is drawn. The table has all topics."""
+"""Minimum for a topic to be drawn: with fewer, the interval hides any difference. The table has all topics."""
 
 
 def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
-    """Write `report_html` to a file; a UserError where that fails."""
+    """Write `report_html` to a file; a UserError if that fails."""
     if file.is_dir():
-        raise UserError(f"--report {file}: is a folder: name a file, as report.html")
+        raise UserError(f"--report {file}: is a folder: name a file, such as report.html")
     text = report_html(scored, controls=controls)
     try:
         write_text(file, text)
@@ -51,23 +50,28 @@ def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = (
 
 
 def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
-    """Render the report.
+    """Return the report as text.
 
     Args:
-        scored: what `evaluation.sources.collect` found; the first system is compared with each other one.
-        controls: of those systems whose models were asked under other conditions.
+        scored: the result of `runs.collect.collect`; the first system is compared with each other one.
+        controls: of the systems whose models were asked under other conditions.
 
     Raises:
         UserError: a damaged file in a run's folder.
     """
     table = result_table(scored.systems, scored.questions, title=scored.title, intervals=True, published=True)
-    frames = {s.name: scored.questions.join(answer_frame(s.frame, scored.questions, s.name)) for s in scored.systems}
+    frames = {row.name: row.frame for row in table.rows}
     colours = {name: index for index, name in enumerate(frames)}
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
     pictures = thumbnails({p.pid: p.image for p in scored.data if p.image is not None})
     outputs = {s.name: s.frame.set_index("pid")["output"].loc[scored.questions.index] for s in scored.systems}
-    style, script = STYLE + _resource("style.css"), _resource("script.js")
-    text = _template().render(
+    folder = Path(__file__).parent
+    template, sheet, script = (
+        (folder / name).read_text(encoding="utf-8") for name in ("template.html", "style.css", "script.js")
+    )
+    style = STYLE + sheet
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(template).render(
         title=scored.title,
         version=version("mmadapter"),
         policy=_policy(style, script),
@@ -76,8 +80,8 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         table=table,
         columns=TABLE_COLUMNS,
         best=_best(table),
-        sources=(sources := list(dict.fromkeys(row.source for row in table.published))),
-        notes=[note for note in result_notes(table, sources) if not note.startswith("[")],
+        is_best=is_best,
+        notes=result_notes(table),
         systems=[System(name, colours[name]) for name in frames],
         settings={name: record.settings for name, record in records.items() if record.settings is not None},
         bars=_class_bars(table, colours),
@@ -93,36 +97,36 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         questions=Markup(questions_json(scored.data, frames, outputs, pictures)),
         pictures=Markup("\n".join(pictures.files)),
     )  # fmt: skip
-    return text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is text in JSON and in no file
+    return text.encode("utf-8", "replace").decode("utf-8")  # no file can hold half a surrogate pair, as JSON can
 
 
 @dataclass(frozen=True)
 class System:
-    """A system's name and its mark."""
+    """A system's name and its place, which sets its mark and colour."""
 
     name: str
     index: int
 
     @property
     def key(self) -> Markup:
-        """The mark, for legends; it stands beside the name."""
+        """The mark, for legends; hidden from screen readers, which read the name beside it."""
         mark = marker(self.index, 7, 7, 5, colour(self.index))
         return element("svg", mark, viewBox="0 0 14 14", class_="key", aria_hidden="true")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Drawings with the tables behind them."""
+    """Drawings, and the tables they are drawn from."""
 
     drawings: tuple[Markup, ...]
     grids: tuple[Grid, ...] = ()
     name: str = ""
     systems: Container[str] = ()
-    """Systems whose marks are in the drawings."""
+    """Names of the systems in the drawings."""
 
 
 def _best(table: ResultTable) -> dict[str, dict[str, str]]:
-    """The best number of each column, over all rows if they are over the same questions, else in each block."""
+    """Return the best number of each column: over all rows if they share their questions, else in each block."""
     if table.n_questions() == TEST_QUESTIONS:
         return {"rows": table.best(), "published": table.best()}
     return {"rows": replace(table, published=()).best(), "published": replace(table, rows=()).best()}
@@ -130,9 +134,9 @@ def _best(table: ResultTable) -> dict[str, dict[str, str]]:
 
 def _class_bars(table: ResultTable, colours: Mapping[str, int]) -> Markup:
     series = {
-        row.name: row.intervals.assign(accuracy=row.scores["accuracy"].where(row.scores["unknown"] == 0))
+        row.name: row.intervals.assign(accuracy=row.scores["accuracy"])
         for row in table.rows
-        if row.intervals is not None and row.scores is not None
+        if row.intervals is not None
     }
     label = f"Bar chart of the accuracy of {', '.join(series)} by question class; the numbers are in Table 1."
     return figures.bars(series, colours, TABLE_COLUMNS, label=label)
@@ -148,15 +152,15 @@ def _comparisons(table: ResultTable) -> list[Part]:
 
 
 def _topics(frames: Mapping[str, pd.DataFrame]) -> list[Part]:
-    """Compare the first system with each other one by topic, where topics are known."""
+    """Compare the first system with each other one by topic, if the questions have topics."""
     first, *others = frames
     parts = []
     for other in others:
         compared = compare(frames[first], frames[other], by="topic")
-        drawn = compared[compared["n"] >= TOPIC_QUESTIONS] if len(compared) else compared
+        drawn = compared[compared["n"] >= TOPIC_QUESTIONS].sort_values("difference", ascending=False)
         if len(drawn) < 2:
             continue
-        topics = list(drawn.sort_values("difference", ascending=False).index)
+        topics = list(drawn.index)
         figure = figures.differences(drawn, topics, first, other, group=18, left=162, counted=True)
         grid = comparison_grid(compared, first, other, title=f"{first} minus {other}, by topic")
         parts.append(Part((figure,), (grid,), f"{first} and {other}"))
@@ -183,9 +187,8 @@ def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list
 
 
 def _layers_grid(name: str, heads: pd.DataFrame) -> Grid:
-    """The maps as numbers: means over a layer's heads."""
-    heads = heads.assign(gate=heads["gate"].abs())
-    means = heads.drop(columns="head").groupby("layer").mean()
+    """Return the means of the maps over each layer's heads."""
+    means = heads.assign(gate=heads["gate"].abs()).drop(columns="head").groupby("layer").mean()
     shown = means.dropna(axis="columns")
     headers = {"gate": "size of gate", "prompts": "prompts' share", "image": "image's share", "effective": "prompts"}
     return Grid(
@@ -199,18 +202,13 @@ def _calibration(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int])
     frames = {name: frame for name, frame in frames.items() if frame["confidence"].notna().any()}
     if not frames:
         return None
-    rows = tuple(
-        (
-            name,
-            f"{expected_calibration_error(frame):.4f}",
-            f"{frame['confidence'].mean():.4f}",
-            f"{frame.loc[frame['confidence'].notna(), 'correct'].mean():.4f}",
-            str(int(frame["confidence"].notna().sum())),
-        )
-        for name, frame in frames.items()
-    )
+    rows = []
+    for name, frame in frames.items():
+        known = frame[frame["confidence"].notna()]
+        numbers = (expected_calibration_error(frame), known["confidence"].mean(), known["correct"].mean())
+        rows.append((name, *(f"{number:.4f}" for number in numbers), str(len(known))))
     headers = ("", "calibration error", "mean confidence", "accuracy", "questions")
-    grid = Grid(title="Expected calibration error, ten bins of equal width", headers=headers, rows=rows)
+    grid = Grid(title="Expected calibration error, ten bins of equal width", headers=headers, rows=tuple(rows))
     drawings = (figures.reliability_diagram(frames, colours), figures.risk_coverage_curves(frames, colours))
     return Part(drawings, (grid,), systems=frames)
 
@@ -218,18 +216,14 @@ def _calibration(frames: Mapping[str, pd.DataFrame], colours: Mapping[str, int])
 def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part | None:
     if not controls:
         return None
-    series = {}
-    for each in controls:
-        if len(each.images):
-            whole = each.images[each.images["question_class"] == "IMG"]
-            series[each.name] = whole.set_index("condition")[["accuracy", "low", "high"]]
+    series = {
+        system.name: system.images[system.images["question_class"] == "IMG"].set_index("condition")
+        for system in controls
+        if len(system.images)
+    }
     label = f"Accuracy of {', '.join(series)} with the true, a blank, a shuffled and no image."
     drawings = (figures.bars(series, colours, CONDITIONS, label=label, left=62),) if series else ()
-    return Part(drawings, tuple(grid for each in controls for grid in controls_grids(each)), systems=series)
-
-
-def _resource(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return Part(drawings, tuple(grid for system in controls for grid in controls_grids(system)), systems=series)
 
 
 def _policy(style: str, script: str) -> str:
@@ -238,9 +232,3 @@ def _policy(style: str, script: str) -> str:
         "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; "
         "base-uri 'none'; form-action 'none'"
     ).format(*hashes)
-
-
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["colour"] = colour
-    return environment.from_string(_resource("template.html"))

@@ -1,6 +1,6 @@
 
 "use strict";
-// The list of questions: filtered, sorted, paged. Every text becomes a text node: nothing here parses HTML.
+// The list of questions, with filters, order and pages. Every text becomes a text node: nothing here parses HTML.
 (() => {
   const PAGE = 20;
   const LETTERS = "ABCDE";
@@ -14,7 +14,7 @@
     return { width, height, src: "data:image/webp;base64," + file };
   };
 
-  // What a question is to a system: right, wrong, or no answer that could be read.
+  // How a system answered a question: right, wrong, or with nothing that could be parsed.
   const outcome = (question, system) => {
     const prediction = question.systems[system][0];
     return prediction === null ? "unparsed" : prediction === question.answer ? "right" : "wrong";
@@ -33,7 +33,7 @@
     [q.pid, q.question, ...q.choices, q.hint ?? ""].join("\n").toLocaleLowerCase());
 
   const orders = new Map([
-    ["as asked", null],
+    ["original order", null],
     ["grade, lowest first", (q) => q.grade ?? null],
     ["shortest first", (q) => q.question.length + (q.hint ?? "").length],
     ["longest first", (q) => -q.question.length - (q.hint ?? "").length],
@@ -42,13 +42,13 @@
     if (questions.every((q) => q.systems[s][1] === null)) return;
     orders.set(`${name}: least confident first`, (q) => confidence(q, s));
     orders.set(`${name}: most confident first`, (q) => negated(confidence(q, s)));
-    orders.set(`${name}: least probability of the answer first`, (q) => ofAnswer(q, s));
+    orders.set(`${name}: lowest probability of the answer first`, (q) => ofAnswer(q, s));
   });
   systems.forEach((name, s) => systems.slice(0, s).forEach((other, o) => {
     if (ofAnswer(questions[0], s) === null || ofAnswer(questions[0], o) === null) return;
     const gain = (q) => ofAnswer(q, s) - ofAnswer(q, o);
-    orders.set(`${other} surer of the answer than ${name}`, gain);
-    orders.set(`${name} surer of the answer than ${other}`, (q) => -gain(q));
+    orders.set(`${other} more confident in the answer than ${name}`, gain);
+    orders.set(`${name} more confident in the answer than ${other}`, (q) => -gain(q));
   }));
   function negated(number) { return number === null ? null : -number; }
 
@@ -73,7 +73,7 @@
   const [first, ...others] = orders.keys();
   fill("sort", others, first);
 
-  // Two systems: the four cells of McNemar's table, each one press away.
+  // With two systems: a button for each of the four cells of McNemar's table.
   const cells = systems.length === 2 ? [["right", "right", "both right"], ["right", "wrong", `only ${systems[0]}`],
     ["wrong", "right", `only ${systems[1]}`], ["wrong", "wrong", "both wrong"]] : [];
   const number = new Intl.NumberFormat("en");
@@ -109,7 +109,7 @@
     });
     const key = orders.get(value.sort);
     if (key) {
-      const keys = questions.map(key); // what is unknown comes last, ties stay in the order asked
+      const keys = questions.map(key); // the unknown comes last, ties keep the original order
       shown.sort((a, b) => keys[a] === keys[b] ? a - b : keys[a] === null ? 1 : keys[b] === null ? -1 : keys[a] - keys[b]);
     }
     quick.forEach((button, at) => button.setAttribute("aria-pressed",
@@ -209,7 +209,7 @@
 
   function folded(summary, ...paragraphs) {
     return node("details", {}, node("summary", { textContent: summary }),
-      ...paragraphs.map((text) => node("p", { className: "told", textContent: text })));
+      ...paragraphs.map((text) => node("p", { className: "prose", textContent: text })));
   }
 
   function turn(to) {

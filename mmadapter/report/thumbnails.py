@@ -1,4 +1,4 @@
-"""Reduce pictures to fit on one page: each content once, all as large as there is room."""
+"""Thumbnails for one page: each picture once, all as large as the budget allows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 from PIL import Image
 
@@ -16,87 +17,74 @@ from mmadapter.scienceqa.problems import ImageSource
 from mmadapter.vision.images import decode_rgb
 
 BUDGET = 18 * 2**20
-"""Characters for all pictures; with the texts of 4,241 questions the page stays below 30 MB."""
+"""Characters for all thumbnails; with the texts of 4,241 questions the page stays below 30 MB."""
 SIDES = (480, 384, 320, 256, 224, 192, 160, 128, 96)
-"""Longest sides to try, in pixels."""
+"""Longest sides that are tried, in pixels."""
 SAMPLE = 48
 """Pictures that are encoded to estimate the size of all."""
 QUALITY = 72
 THREADS = 4
-"""Number of threads; Pillow releases the interpreter while it decodes and encodes."""
+"""Pillow releases the interpreter lock while it decodes and encodes."""
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Reduced pictures, and the one of each question."""
+    """The thumbnails, and which question has which."""
 
     files: list[str]
-    """Pictures as `WIDTHxHEIGHT BASE64` of a WebP file; empty where broken."""
+    """`WIDTHxHEIGHT BASE64` of a WebP file for each picture; empty for a broken one."""
     index: dict[str, int]
-    """Index by pid, for questions with a picture."""
+    """Index of a question's picture, by pid; without the questions that have none."""
     broken: dict[str, str]
-    """Reason by pid, where a picture cannot be shown."""
+    """Why a picture cannot be shown, by pid."""
     side: int
     """Longest side, in pixels."""
 
 
 def thumbnails(images: Mapping[str, ImageSource], *, budget: int = BUDGET) -> Thumbnails:
-    """Reduce the pictures of questions.
+    """Encode the pictures of questions, by pid.
 
-    A picture that cannot be read is named, not fatal: the scores were computed without it.
+    A picture that cannot be read is listed as broken and is no error: the scores do not need it.
 
     Args:
-        budget: of characters. It is met from a sample, so to some percent.
+        budget: in characters, kept to within some percent, because the size is estimated from a sample.
     """
-    place: dict[bytes, int] = {}
-    contents: list[tuple[bytes, str]] = []
+    sources: dict[bytes, tuple[int, bytes, str]] = {}  # place, content and origin, by hash
     index, broken = {}, {}
     for pid, image in images.items():
         try:
             content = image.read()
         except UserError as error:
             broken[pid] = str(error)
-            continue
-        key = hashlib.sha256(content).digest()
-        if key not in place:
-            place[key] = len(contents)
-            contents.append((content, image.where))
-        index[pid] = place[key]
+        else:
+            source = (len(sources), content, image.where)
+            index[pid] = sources.setdefault(hashlib.sha256(content).digest(), source)[0]
+    contents = [(content, where) for _, content, where in sources.values()]
     with ThreadPoolExecutor(THREADS) as pool:
         side = _side(contents, budget, pool)
-        files = list(pool.map(lambda item: _encoded(item[0], item[1], side), contents))
-    for pid, at in list(index.items()):
-        if not files[at].ok:
-            broken[pid] = files[at].text
-            del index[pid]
-    return Thumbnails([file.text if file.ok else "" for file in files], index, broken, side)
-
-
-@dataclass(frozen=True)
-class _File:
-    ok: bool
-    text: str
-    """A picture as in `Thumbnails.files`, or the reason why not."""
+        files = list(pool.map(_encoded, contents, repeat(side)))
+    broken |= {pid: reason for pid, at in index.items() if (reason := files[at][1])}
+    index = {pid: at for pid, at in index.items() if pid not in broken}
+    return Thumbnails([text for text, _ in files], index, broken, side)
 
 
 def _side(contents: list[tuple[bytes, str]], budget: int, pool: ThreadPoolExecutor) -> int:
-    """The largest side at which all pictures fit, estimated from evenly spaced ones."""
+    """Return the largest side at which all pictures should fit, estimated from evenly spaced ones."""
     sample = contents[:: max(1, len(contents) // SAMPLE)]
     for side in SIDES:
-        size = sum(
-            len(file.text) for file in pool.map(lambda item, side=side: _encoded(item[0], item[1], side), sample)
-        )
-        if size * len(contents) <= budget * len(sample):
-            return side
-    return SIDES[-1]
+        files = pool.map(_encoded, sample, repeat(side))
+        if sum(len(text) for text, _ in files) * len(contents) <= budget * len(sample):
+            break
+    return side
 
 
-def _encoded(content: bytes, where: str, side: int) -> _File:
+def _encoded(source: tuple[bytes, str], side: int) -> tuple[str, str | None]:
+    """Return a picture as in `Thumbnails.files`, and why it is broken if it is."""
     try:
-        image = decode_rgb(content, where)
+        image = decode_rgb(*source)
     except UserError as error:
-        return _File(False, str(error))
+        return "", str(error)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, "WEBP", quality=QUALITY, method=3)
-    return _File(True, f"{image.width}x{image.height} {base64.b64encode(out.getvalue()).decode('ascii')}")
+    return f"{image.width}x{image.height} {base64.b64encode(out.getvalue()).decode('ascii')}", None

@@ -1,4 +1,4 @@
-"""Collect the systems to score: runs of ours and files of anybody's, over one split of one data set."""
+"""Collects what is to be scored over one split: the answers of our runs, and files of predictions by anyone."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from mmadapter.storage.tables import read_table
 
 @dataclass(frozen=True)
 class Scored:
-    """Systems, and the questions that all of them answered."""
+    """Systems, and the questions that all of them answer."""
 
     title: str
     """Data set and split."""
     data: Dataset
-    """The split without skipped problems, which it names."""
+    """The split; the problems that were skipped are only listed in its `skipped`."""
     questions: pd.DataFrame
-    """The split's `question_frame`."""
+    """Its `question_frame`."""
     systems: tuple[Predictions, ...]
     stored: Mapping[str, StoredAnswers] = field(default_factory=dict)
-    """Stored answers by name, for systems that are variants of a run."""
+    """The files of the systems that are variants of a run, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskedQuestions:
-    """A split, as named by the runs and the user."""
+    """A split, as the runs and the user name it."""
 
     title: str
     data: Dataset
@@ -61,13 +61,13 @@ def collect(
 
     Args:
         runs: run directories, each with its variants.
-        files: predictions, see `predictions.read_predictions`.
-        dataset, data_dir, split: left out: those of the runs; without a run the split is test.
-        scoring: of the runs' answers, likelihood or generate; each run's own if left out.
+        files: files for `read_predictions`.
+        dataset, data_dir, split: those of the runs by default; without a run the split is test.
+        scoring: of the runs' answers, likelihood or generate; each run's own by default.
         rule: reads every text anew.
 
     Raises:
-        UserError: nothing is named; the runs are of different questions; an unknown split; predictions that
+        UserError: nothing is named; the runs are over different questions; an unknown split; predictions that
             are missing or do not fit.
     """
     if not runs and not files:
@@ -75,58 +75,47 @@ def collect(
     asked = asked_questions(runs, dataset, data_dir, split)
     title, data = asked.title, asked.data
     if asked.on_error == "skip":
-        data = _without_skipped(data, runs[0], asked.split, scoring)
+        data = _without_skipped(data, RunFolder(runs[0]).answers(asked.split, scoring), asked.split)
         title += f", {len(data.skipped)} skipped" if data.skipped else ""
     questions = question_frame(data)
-    found: list[tuple[Path, Predictions, StoredAnswers | None]] = [
-        (run, read_answers(answers, questions, rule=rule), answers)
-        for run in runs
-        for answers in _answers_of(run, asked.split, scoring)
-    ]
-    found += [(file, read_predictions(file, questions, rule=rule), None) for file in files]
-    systems = _distinct([(place, system) for place, system, _ in found])
-    stored = {system.name: answers for system, (_, _, answers) in zip(systems, found, strict=True) if answers}
-    return Scored(title, data, questions, tuple(systems), stored)
+    stored = [(run, answers) for run in runs for answers in _existing_answers(run, asked.split, scoring)]
+    systems = _distinct(
+        [(run, read_answers(answers, questions, rule=rule)) for run, answers in stored]
+        + [(file, read_predictions(file, questions, rule=rule)) for file in files]
+    )
+    variants = {system.name: answers for system, (_, answers) in zip(systems, stored, strict=False)}
+    return Scored(title, data, questions, systems, variants)
 
 
 def unanswered(
     runs: Sequence[Path], *, split: str | None = None, scoring: Scoring | None = None
 ) -> dict[Path, list[StoredAnswers]]:
-    """Find the runs that have not answered everything yet, with the answers of all their variants.
-
-    Args:
-        split, scoring: as for `collect`.
+    """Return the answers of all variants for each run in which some variant has not answered yet.
 
     Raises:
-        UserError: not a run directory; the runs are of different splits.
+        UserError: not a run directory; the runs are over different splits.
     """
     split = split or common_setting({run: RunFolder(run).config for run in runs}, "split")
-    answers = {run: [variant.answers(split, scoring) for variant in RunFolder(run).variants] for run in runs}
-    return {run: own for run, own in answers.items() if not all(each.predictions.is_file() for each in own)}
+    answers = {run: RunFolder(run).answers(split, scoring) for run in runs}
+    return {run: variants for run, variants in answers.items() if not all(stored.exist for stored in variants)}
 
 
 def read_answers(stored: StoredAnswers, questions: pd.DataFrame, *, rule: str | None = None) -> Predictions:
-    """Read a variant's stored answers, named after it; texts are read by the rule of its form of answer.
-
-    Raises:
-        UserError: as `read_predictions`.
-    """
+    """Read a variant's answers under its name; generated ones were parsed by the rule of its form of answer."""
     read = read_predictions(stored.predictions, questions, rule=rule, name=stored.variant.name)
-    if read.rule != AS_FILED:
-        return read
-    return replace(read, rule=GENERATED_RULE[stored.variant.config.answer])
+    return replace(read, rule=GENERATED_RULE[stored.variant.config.answer]) if read.rule == AS_FILED else read
 
 
 def asked_questions(
     runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] | None, split: str | None
 ) -> AskedQuestions:
+    """Load the questions that the runs and the user name; the arguments are those of `collect`."""
     configs = {run: RunFolder(run).config for run in runs}
     dataset = dataset or common_setting(configs, "dataset")
     if dataset is None:
         raise UserError("whose questions are these predictions for? name them with --dataset (and --data-dir)")
     if data_dir is None:
-        own = {run: config for run, config in configs.items() if config.dataset == dataset}
-        data_dir = common_setting(own, "data_dir")
+        data_dir = common_setting({r: config for r, config in configs.items() if config.dataset == dataset}, "data_dir")
     split = split or common_setting(configs, "split") or "test"
     limit = common_setting(configs, "limit")
     on_error: OnError = common_setting(configs, "on_error") or "stop"
@@ -135,23 +124,19 @@ def asked_questions(
     return AskedQuestions(title=title, data=data, split=split, on_error=on_error)
 
 
-def _without_skipped(data: Dataset, run: Path, split: str, scoring: str | None) -> Dataset:
-    """Skip questions that a run left out because their picture is broken."""
-    files = [variant.answers(split, scoring).predictions for variant in RunFolder(run).variants]
-    stored = next((file for file in files if file.is_file()), None)
-    if stored is None:
+def _without_skipped(data: Dataset, answers: Sequence[StoredAnswers], split: str) -> Dataset:
+    """Move the problems without an answer to `skipped`: the run left them out because their pictures are broken."""
+    files = [stored.predictions for stored in answers if stored.exist]
+    if not files:
         return data
-    kept = data.only(answered_pids(stored))
-    lost = [
-        Skipped(f"pid {pid}: image", "had no answer", pid, (split,))
-        for pid in data.problems
-        if pid not in kept.problems
-    ]
-    return replace(kept, skipped=(*data.skipped, *lost))
+    kept = data.only(answered_pids(files[0]))
+    lost = [pid for pid in data.problems if pid not in kept.problems]
+    skipped = (Skipped(f"pid {pid}: image", "had no answer", pid, (split,)) for pid in lost)
+    return replace(kept, skipped=(*data.skipped, *skipped))
 
 
 def answered_pids(file: Path) -> set[str]:
-    """The pids in stored predictions."""
+    """Read the pids in stored predictions."""
     pids = read_table(file, ["pid"])
     if "pid" not in pids:
         raise UserError(f"{file}: no column pid")
@@ -159,35 +144,35 @@ def answered_pids(file: Path) -> set[str]:
 
 
 def common_setting(settings: Mapping[Path, RunConfig], key: str) -> Any:
-    """A setting that all runs share; None without a run.
+    """Return the value that all runs share, None without a run.
 
     Raises:
-        UserError: they do not agree.
+        UserError: they differ.
     """
-    values = [getattr(config, key) for config in settings.values()]
-    if any(value != values[0] for value in values):
-        told = ", ".join(f"{value} in {run}" for run, value in zip(settings, values, strict=True))
-        raise UserError(f"one table is over the same questions, but {key} is {told}")
-    return values[0] if values else None
+    values = {run: getattr(config, key) for run, config in settings.items()}
+    first = next(iter(values.values()), None)
+    if any(value != first for value in values.values()):
+        listed = ", ".join(f"{value} in {run}" for run, value in values.items())
+        raise UserError(f"one table is over the same questions, but {key} is {listed}")
+    return first
 
 
-def _answers_of(run: Path, split: str, scoring: str | None) -> list[StoredAnswers]:
-    """The stored answers of all variants of a run."""
-    answers = [variant.answers(split, scoring) for variant in RunFolder(run).variants]
-    if missing := [each.variant.name for each in answers if not each.predictions.is_file()]:
+def _existing_answers(run: Path, split: str, scoring: str | None) -> list[StoredAnswers]:
+    answers = RunFolder(run).answers(split, scoring)
+    if missing := [stored.variant.name for stored in answers if not stored.exist]:
         how = f" by {scoring}" if scoring else ""
         raise UserError(f"{run}: no predictions of {split}{how} are stored for {' and '.join(missing)}")
     return answers
 
 
-def _distinct(found: Sequence[tuple[Path, Predictions]]) -> list[Predictions]:
-    """Make names unique: where two are equal, the run's or folder's name goes in front."""
+def _distinct(found: Sequence[tuple[Path, Predictions]]) -> tuple[Predictions, ...]:
+    """Put the name of the run or folder before the names that occur more than once."""
     times = Counter(predictions.name for _, predictions in found)
 
     def folder(place: Path) -> str:
         return (place if place.is_dir() else place.resolve().parent).name
 
-    return [
+    return tuple(
         replace(predictions, name=f"{folder(place)}/{predictions.name}") if times[predictions.name] > 1 else predictions
         for place, predictions in found
-    ]
+    )

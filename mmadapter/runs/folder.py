@@ -1,17 +1,17 @@
-"""The folder of a run and of each variant: the only code that knows which file lies where.
+"""The folders of a run and of its variants: the only code that knows where a run's files are.
 
 RUN/
     config.yaml                           the settings
     table.json, README.md                 the table of its variants
     ceiling.parquet                       demo: the frozen model's answers with the true caption in the hint
     frozen.parquet                        instructions: the frozen model's responses
-    multimodal/, text/                    one variant each, complete without the rest
+    multimodal/, text/                    one folder for each variant, usable without the rest
         config.yaml
         adapter.safetensors, adapter_config.json, README.md       the adapter, as `from_pretrained` reads it
         log.jsonl, tensorboard/
         checkpoint.safetensors, checkpoint.previous.safetensors
-        predictions[-SPLIT][-SCORING].parquet                     answers; a suffix where not the run's own
-        controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders
+        predictions[-SPLIT][-SCORING].parquet                     answers; suffixes name what differs from the settings
+        controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders, counts
         attention.json, metrics.json
 """
 
@@ -29,53 +29,46 @@ CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
+class _Inside:
+    """A path inside a folder, as an attribute of the folder's class."""
+
+    name: str
+
+    def __get__(self, folder: RunFolder | VariantFolder, owner: type | None = None) -> Path:
+        return folder.path / self.name
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """A run directory of `mmadapter-train`, or a variant's folder taken out of one."""
+    """A run directory of `mmadapter-train`, or the folder of one variant without its run."""
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG
-
-    @property
-    def table(self) -> Path:
-        """The table of all variants, as JSON."""
-        return self.path / "table.json"
-
-    @property
-    def card(self) -> Path:
-        """The table of all variants, for people."""
-        return self.path / ADAPTER_CARD
-
-    @property
-    def ceiling(self) -> Path:
-        return self.path / "ceiling.parquet"
-
-    @property
-    def frozen(self) -> Path:
-        """The frozen model's responses to instructions."""
-        return self.path / "frozen.parquet"
+    config_file = _Inside(CONFIG)
+    table = _Inside("table.json")
+    card = _Inside(ADAPTER_CARD)
+    ceiling = _Inside("ceiling.parquet")
+    frozen = _Inside("frozen.parquet")
 
     @property
     def config(self) -> RunConfig:
-        """The run's saved settings, with defaults for settings that are newer than the run.
+        """The run's settings; those that are newer than the run have their defaults.
 
         Raises:
             UserError: not a run directory, or its settings cannot be read.
         """
-        for file in (self.config_file, self.path.parent / CONFIG):  # a variant's folder lies in its run
+        for file in (self.config_file, self.path.parent / CONFIG):  # a variant's folder is inside its run
             if file.is_file():
                 return read_config(file)
         raise UserError(f"{self.path}: not a run directory: there is no {CONFIG} in it\n  mmadapter-train makes one")
 
     def variant(self, name: str) -> VariantFolder:
-        """The folder of the variant `multimodal` or `text`, which need not exist."""
+        """Return the folder of the variant `multimodal` or `text`, whether or not it exists."""
         return VariantFolder(self.path / name)
 
     @property
     def variants(self) -> list[VariantFolder]:
-        """The existing variants, multimodal before text; a variant's folder has itself as its only one.
+        """The variants that exist, multimodal before text; for a variant's folder, the variant itself.
 
         Raises:
             UserError: not a run directory.
@@ -87,12 +80,25 @@ class RunFolder:
             raise UserError(f"{self.path}: not a run directory: no variant's folder in it holds a {CONFIG}")
         return found
 
+    def answers(self, split: str | None = None, scoring: str | None = None) -> list[StoredAnswers]:
+        """Return `VariantFolder.answers` of every variant."""
+        return [variant.answers(split, scoring) for variant in self.variants]
+
 
 @dataclass(frozen=True)
 class VariantFolder:
-    """One trained adapter with everything that was recorded about it."""
+    """One trained adapter and everything recorded about it."""
 
     path: Path
+
+    config_file = _Inside(CONFIG)
+    card = _Inside(ADAPTER_CARD)
+    log = _Inside("log.jsonl")
+    tensorboard = _Inside("tensorboard")
+    checkpoint = _Inside("checkpoint.safetensors")
+    previous_checkpoint = _Inside("checkpoint.previous.safetensors")
+    prompt_attention = _Inside("attention.json")
+    metrics = _Inside("metrics.json")
 
     @property
     def name(self) -> str:
@@ -100,7 +106,7 @@ class VariantFolder:
 
     @property
     def run(self) -> RunFolder:
-        """The run that it lies in, or itself if taken out of one."""
+        """The run that contains it, or the folder itself if there is none."""
         return RunFolder(self.path.parent if (self.path.parent / CONFIG).is_file() else self.path)
 
     @property
@@ -109,48 +115,15 @@ class VariantFolder:
         return RunFolder(self.path).config
 
     @property
-    def config_file(self) -> Path:
-        return self.path / CONFIG
-
-    @property
     def is_trained(self) -> bool:
-        """Whether its training has ended: the adapter is written last."""
+        """Whether its training is complete: the adapter is written last."""
         return (self.path / ADAPTER_CONFIG).is_file()
 
-    @property
-    def card(self) -> Path:
-        return self.path / ADAPTER_CARD
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        return self.path / "checkpoint.previous.safetensors"
-
-    @property
-    def prompt_attention(self) -> Path:
-        return self.path / "attention.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.json"
-
     def answers(self, split: str | None = None, scoring: str | None = None) -> StoredAnswers:
-        """The answers to a split by a scoring, by default the run's own. They need not exist."""
+        """Return the answers to a split by a scoring, whether or not they exist; by default those of the settings."""
         config = self.config
-        other = [split] if split not in (None, config.split) else []
-        other += [scoring] if scoring not in (None, config.scoring) else []
-        return StoredAnswers(self, "".join(f"-{part}" for part in other))
+        named = ((split, config.split), (scoring, config.scoring))
+        return StoredAnswers(self, "".join(f"-{asked}" for asked, default in named if asked not in (None, default)))
 
 
 @dataclass(frozen=True)
@@ -165,16 +138,20 @@ class StoredAnswers:
         return self.variant.path / f"predictions{self.suffix}.parquet"
 
     @property
+    def exist(self) -> bool:
+        return self.predictions.is_file()
+
+    @property
     def controls(self) -> Path:
         """The same model's answers with other images and option orders."""
         return self.variant.path / f"controls{self.suffix}.parquet"
 
     @property
     def controls_summary(self) -> Path:
-        """Summary of those answers."""
+        """Counts over the controls."""
         return self.controls.with_suffix(".json")
 
     @property
     def unfinished_controls(self) -> Path:
-        """Folder of those answers until all are there."""
+        """The folder of the controls until all are complete."""
         return self.controls.with_name(f"{self.controls.stem}-unfinished")

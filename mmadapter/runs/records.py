@@ -1,4 +1,4 @@
-"""Read what a variant's folder keeps beside its answers: settings, log, heads, controls."""
+"""Reads what a variant's folder holds beside its answers: controls, and for the report settings, log and heads."""
 
 from __future__ import annotations
 
@@ -29,70 +29,18 @@ from mmadapter.storage.processes import is_first
 from mmadapter.storage.tables import read_table
 from mmadapter.storage.untrusted import MAX_BYTES, MAX_RECORD, parse_json, read_bytes, short
 
-
-def read_controls(system: Predictions, stored: StoredAnswers, questions: pd.DataFrame) -> Controls | None:
-    """Read the controls of a run's variant; None if its model was not asked under the conditions yet.
-
-    Args:
-        system: its answers as the table has them, perhaps read by another rule than its own.
-        stored: where they lie.
-
-    Raises:
-        UserError: a damaged file.
-    """
-    answers = read_predictions(stored.predictions, questions).frame  # by the run's own rule, whatever the table's
-    records = stored_controls(stored.controls, answers)
-    return None if records is None else counted_controls(system, stored, questions, records)
-
-
-def counted_controls(
-    system: Predictions, stored: StoredAnswers, questions: pd.DataFrame, records: pd.DataFrame
-) -> Controls:
-    """Count the records, and write their summary if it is missing."""
-    controls = count_controls(system.name, records, questions)
-    if is_first() and not stored.controls_summary.is_file():
-        scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
-        about = {"questions": len(questions), "scoring": scoring}
-        write_text(stored.controls_summary, json.dumps(about | controls_record(controls), indent=1) + "\n")
-    return controls
-
-
-def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
-    """Read the records in a file if they belong to these answers; None if there are none, or they are outdated.
-
-    Raises:
-        UserError: it holds anything else than one answer a condition to some of the questions.
-    """
-    if not path.is_file():
-        return None
-    records = read_table(path, CONTROL_COLUMNS)
-    if missing := [column for column in CONTROL_COLUMNS if column not in records]:
-        raise UserError(f"{path}: no column {', '.join(missing)}: delete it, and --controls asks again")
-    known = [*CONDITIONS, *(ROTATION.format(turn) for turn in range(len(LETTERS)))]
-    answer = ["condition", "pid"]
-    if (
-        not records["condition"].isin(known).all()
-        or not records["pid"].isin(set(answers["pid"])).all()
-        or not (records["prediction"].isna() | records["prediction"].isin(range(len(LETTERS)))).all()
-        or records.duplicated(answer).any()
-    ):
-        raise UserError(f"{path}: not one answer a condition to these questions: delete it, and --controls asks again")
-    records = records.astype({"condition": "string", "pid": "string", "prediction": "Int64"})
-    asked = records[records["condition"] == ROTATION.format(0)].set_index("pid")["prediction"].astype("Int64")
-    return records if asked.equals(answers.set_index("pid")["prediction"].astype("Int64")) else None
-
-
-_T = TypeVar("_T")
-
 STEPS_DRAWN = 200
-"""Most points of the loss within epochs; more steps are averaged over neighbours."""
+"""Maximum number of points of the loss; with more steps, each point is the mean of neighbouring ones."""
 MAX_HEADS = 50_000
-"""Most heads over all layers; LLaMA-65B has 5,120."""
+"""Bound on layers times heads; LLaMA-65B has 5,120."""
+_EPOCH_MEASURES = ["train_loss", "val_loss", "val_accuracy"]
+_HEAD_MEASURES = ["gate", "prompts", "image", "entropy"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A training log."""
+    """One training log."""
 
     epochs: pd.DataFrame
     """`epoch`, `train_loss`, `val_loss`, `val_accuracy`; NaN without validation problems."""
@@ -102,7 +50,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """Gates and prompt attention, as measured by `inference.prompt_attention`."""
+    """Gates and prompt attention, as `inference.prompt_attention` measures them."""
 
     questions: int
     with_image: int
@@ -113,16 +61,67 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A variant's records."""
+    """One variant's record for the report; None for each file that does not exist."""
 
     settings: str | None
-    """Text of `config.yaml`."""
+    """The text of its `config.yaml`."""
     curve: Curve | None
     heads: HeadRecord | None
 
 
+def read_controls(system: Predictions, stored: StoredAnswers, questions: pd.DataFrame) -> Controls | None:
+    """Return the controls of a run's variant; None if its model was not asked under the conditions yet.
+
+    Args:
+        system: its answers in the table, which may be read by another rule than the run's own.
+        stored: the files of its answers.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    answers = read_predictions(stored.predictions, questions).frame  # by the run's own rule
+    records = stored_controls(stored.controls, answers)
+    return None if records is None else counted_controls(system, stored, questions, records)
+
+
+def counted_controls(
+    system: Predictions, stored: StoredAnswers, questions: pd.DataFrame, records: pd.DataFrame
+) -> Controls:
+    """Count the controls, and write the counts beside them if they are missing there."""
+    controls = count_controls(system.name, records, questions)
+    if is_first() and not stored.controls_summary.is_file():
+        scoring = "likelihood" if system.rule == LIKELIHOOD else "generate"
+        about = {"questions": len(questions), "scoring": scoring}
+        write_text(stored.controls_summary, json.dumps(about | controls_record(controls), indent=1) + "\n")
+    return controls
+
+
+def stored_controls(path: Path, answers: pd.DataFrame) -> pd.DataFrame | None:
+    """Read the controls in a file; None if it does not exist, or if the answers have changed since.
+
+    Raises:
+        UserError: it holds anything but one answer to some of the questions under each condition.
+    """
+    if not path.is_file():
+        return None
+    records = read_table(path, CONTROL_COLUMNS)
+    if missing := [column for column in CONTROL_COLUMNS if column not in records]:
+        raise UserError(f"{path}: no column {', '.join(missing)}: delete it, and --controls asks again")
+    known = [*CONDITIONS, *(ROTATION.format(turn) for turn in range(len(LETTERS)))]
+    if (
+        not records["condition"].isin(known).all()
+        or not records["pid"].isin(set(answers["pid"])).all()
+        or not (records["prediction"].isna() | records["prediction"].isin(range(len(LETTERS)))).all()
+        or records.duplicated(["condition", "pid"]).any()
+    ):
+        raise UserError(f"{path}: not one answer a condition to these questions: delete it, and --controls asks again")
+    records = records.astype({"condition": "string", "pid": "string", "prediction": "Int64"})
+    as_asked = records[records["condition"] == ROTATION.format(0)].set_index("pid")["prediction"]
+    return records if as_asked.equals(answers.set_index("pid")["prediction"].astype("Int64")) else None
+
+
 def run_record(variant: VariantFolder) -> RunRecord:
-    """Read everything that a variant's folder keeps beside its answers.
+    """Read a variant's settings, training log and heads.
 
     Raises:
         UserError: one of the files is damaged.
@@ -147,8 +146,12 @@ def _read(file: Path, at_most: int, parse: Callable[[bytes, str], _T]) -> _T | N
 def _curve(data: bytes, where: str) -> Curve | None:
     entries = [parse_json(line, where, line=number) for number, line in enumerate(data.splitlines(), start=1)]
     epochs = pd.DataFrame(
-        [(_whole(e["epoch"]), _whole(e["step"]), *(_number(e[m]) for m in _MEASURES)) for e in entries if "epoch" in e],
-        columns=["epoch", "step", *_MEASURES],
+        [
+            (_whole(entry["epoch"]), _whole(entry["step"]), *(_number(entry[name]) for name in _EPOCH_MEASURES))
+            for entry in entries
+            if "epoch" in entry
+        ],
+        columns=["epoch", "step", *_EPOCH_MEASURES],
     )
     if epochs.empty:
         return None
@@ -156,45 +159,33 @@ def _curve(data: bytes, where: str) -> Curve | None:
     steps = pd.DataFrame(losses, columns=["step", "loss"])
     steps["epoch"] = steps["step"] / (epochs["step"].iloc[-1] / epochs["epoch"].iloc[-1])
     neighbours = steps.groupby(steps.index // max(1, math.ceil(len(steps) / STEPS_DRAWN)))
-    return Curve(epochs[["epoch", *_MEASURES]], neighbours[["epoch", "loss"]].mean())
-
-
-_MEASURES = ["train_loss", "val_loss", "val_accuracy"]
+    return Curve(epochs.drop(columns="step"), neighbours[["epoch", "loss"]].mean())
 
 
 def _heads(data: bytes, where: str) -> HeadRecord:
     content = parse_json(data, where)
     if not 1 <= len(content["heads"]) <= MAX_HEADS:
         raise ValueError("number of heads")
-    heads = pd.DataFrame(
-        [
-            (
-                _whole(head["layer"], 0, MAX_HEADS),
-                _whole(head["head"], 0, MAX_HEADS),
-                *(_number(head[m]) for m in _OF_HEAD),
-            )
-            for head in content["heads"]
-        ],
-        columns=["layer", "head", *_OF_HEAD],
-    )
+    rows = [
+        (*(_whole(head[key], 0, MAX_HEADS) for key in ("layer", "head")), *(_number(head[m]) for m in _HEAD_MEASURES))
+        for head in content["heads"]
+    ]
+    heads = pd.DataFrame(rows, columns=["layer", "head", *_HEAD_MEASURES])
     heads["effective"] = heads.pop("entropy").map(math.exp)
     questions, with_image, length = (_whole(content[key], 0) for key in ("questions", "with_image", "adapter_len"))
     return HeadRecord(questions, with_image, length, heads)
 
 
-_OF_HEAD = ["gate", "prompts", "image", "entropy"]
-
-
 def _whole(value: Any, low: int = 1, high: int = 10**9) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{short(value)} is no number from {low} to {high}")
+        raise ValueError(f"{short(value)} is not a whole number from {low} to {high}")
     return value
 
 
 def _number(value: Any) -> float:
-    """A finite number; NaN where there is none or training diverged."""
+    """Return NaN for null, and for the infinite values of a training that diverged."""
     if value is None:
         return math.nan
     if type(value) not in (int, float) or 1e12 < abs(value) < math.inf:
-        raise ValueError(f"{short(value)} is no number that can be drawn")
+        raise ValueError(f"{short(value)} is not a number that can be drawn")
     return round(value, 12) if math.isfinite(value) else math.nan

@@ -129,8 +129,8 @@ def test_finds_the_split_that_was_predicted(data):
         (lambda f: f.assign(prediction=0.5), "a prediction is the index of an option"),
         (lambda f: f.assign(prediction="A"), "a prediction is the index of an option"),
         (lambda f: f.drop(columns="prediction"), "there is no column 'prediction'; there are: output"),
-        (lambda f: f.assign(probabilities=[[0.5] * 6] * len(f)), "probabilities must be one an option"),
-        (lambda f: f.assign(probabilities=[[float("nan")] * 2] * len(f)), "probabilities must be one an option"),
+        (lambda f: f.assign(probabilities=[[0.5] * 6] * len(f)), "each option needs one probability"),
+        (lambda f: f.assign(probabilities=[[float("nan")] * 2] * len(f)), "each option needs one probability"),
     ],
 )
 def test_predictions_that_do_not_fit(change, told, data):

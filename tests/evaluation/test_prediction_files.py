@@ -138,7 +138,7 @@ first_is = lambda value: results(lambda given: {**given, next(iter(given)): valu
         ("p.json", lambda g: {"results": []}, "there is no object 'results'"),
         ("p.json", lambda g: [1], "there is no object 'results'"),
         ("p.json", lambda g: json.dumps({"results": g})[:-20], "not valid JSON.*\n.*complete"),
-        ("p.json", lambda g: '{"results": {"100": 0, "100": 1}}', "1 keys stand there twice: '100'"),
+        ("p.json", lambda g: '{"results": {"100": 0, "100": 1}}', "1 keys occur more than once: '100'"),
         ("p.json", lambda g: "[" * 100_000, "not valid JSON"),
         ("p.jsonl", lambda g: '{"question_id": "100", "text": "A"}\n{"quest', "line 2, column 2: not valid JSON"),
         ("p.jsonl", lambda g: '{"question_id": "100", "text": 1}', "line 1: an answer is an object with"),

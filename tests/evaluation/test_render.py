@@ -172,5 +172,5 @@ def test_notes(table, unknown):
 def test_no_systems_and_two_of_a_name(data, asked):
     with pytest.raises(UserError, match="nothing to evaluate"):
         result_table([], asked, title="")
-    with pytest.raises(UserError, match="two systems of one name: a"):
+    with pytest.raises(UserError, match="two systems have the same name: a"):
         result_table([system(data, "a", 0.5)] * 2, asked, title="")

@@ -126,6 +126,12 @@ def test_compare_by_a_column_corrects_for_all_its_values(pair):
     np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
 
 
+def test_a_column_without_any_value_compares_nothing(pair):
+    table = compare(*(frame.assign(topic=None) for frame in pair), by="topic")
+    assert table.empty
+    assert list(table.columns) == list(compare(*pair).columns)
+
+
 def test_a_column_with_a_dash_is_not_compared(pair):
     half = [frame.assign(grade=frame["grade"].where(frame["has_image"])) for frame in pair]
     assert list(compare(*half).index) == [column for column in TABLE_COLUMNS if not column.startswith("G")]
