@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,11 @@ from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
 from mmadapter.storage.files import write_errors
 from mmadapter.storage.locks import sole_writer
-from mmadapter.storage.paths import cache_dir
+from mmadapter.storage.paths import assets_dir, cache_dir
 
 DATASETS = ("demo", "scienceqa", "demo-instructions", "alpaca")
 DEMO_FOLDER = "demo-seed0-v2"
-"""In the cache folder; the version counts changes of the generator."""
+"""In the cache folder; the version counts changes of the data."""
 
 
 def load_dataset(
@@ -30,11 +32,11 @@ def load_dataset(
     """Load the typed problems of a data set and its splits; pictures are read only when they are needed.
 
     Args:
-        name: "scienceqa"; "demo", a small ScienceQA that is generated once into the cache folder; "alpaca"; or
-            "demo-instructions", a small set of instructions that is generated in memory.
+        name: "scienceqa"; "demo", a small ScienceQA that the package ships; "alpaca"; or "demo-instructions", a
+            small set of instructions that it ships.
         data_dir: one folder or several, each in the original layout (`layout`) or the hub's (`parquet`). A problem
             comes from the first folder that has its pid; lists of the same split are joined in the folders' order.
-            Without it the demo is generated and ScienceQA comes from the hub. For "alpaca", the JSON file or the
+            Without it ScienceQA comes from the hub. For "alpaca", the JSON file or the
             folder that holds `alpaca_data.json`.
         on_error: "stop" at a broken problem, or "skip" it and count it in `skipped`.
 
@@ -50,7 +52,7 @@ def load_dataset(
         from mmadapter.instructions.demo import demo_instructions
 
         if folders:
-            raise UserError("demo-instructions are generated: leave --data-dir out, or read yours with alpaca")
+            raise UserError("demo-instructions are embedded: leave --data-dir out, or read yours with alpaca")
         return demo_instructions()
     if name == "alpaca":
         from mmadapter.instructions.alpaca import FILE, read_alpaca
@@ -106,14 +108,21 @@ def _joined(name: str, folders: list[Path], parts: list[Dataset], on_error: OnEr
 
 
 def _demo_folder() -> Path:
-    """Return the folder of the demo, generated on first use and never changed: other processes may be reading it."""
+    """Return the folder of the demo, unpacked on first use and never changed: other processes may be reading it."""
     folder = cache_dir() / DEMO_FOLDER
     if not folder.exists():
-        from mmadapter.demo import write_demo
-
         with sole_writer(folder.parent, wait=lambda holder: None), write_errors(folder):
             for unfinished in folder.parent.glob(f".{DEMO_FOLDER}-*"):  # left by a killed process
                 shutil.rmtree(unfinished)
             if not folder.exists():  # another process may have made it meanwhile
-                write_demo(folder, seed=0)
+                unpack_demo(folder)
     return folder
+
+
+def unpack_demo(folder: Path) -> None:
+    """Unpack the embedded demo, in the original layout; `folder` appears when it is complete."""
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with zipfile.ZipFile(assets_dir() / "demo.zip") as archive:
+        archive.extractall(unfinished)
+    unfinished.chmod(0o755)  # mkdtemp's are private
+    unfinished.rename(folder)

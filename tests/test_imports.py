@@ -9,7 +9,7 @@ from tests.house import ROOT, cycle, imports, module_files, room
 
 ORDER = (
     *("errors", "storage", "config"),
-    *("scienceqa", "demo", "instructions", "data"),
+    *("scienceqa", "instructions", "data"),
     *("evaluation", "runs"),
     *("vision", "adapter", "backbone", "model"),
     *("inference", "controls", "training", "experiment"),

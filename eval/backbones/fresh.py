@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from random import Random
 
-from mmadapter.demo import FAMILIES, DemoProblem, Family, demo_problems, sample_problem
+from eval.demo import FAMILIES, DemoProblem, Family, demo_problems, sample_problem
 
 HELD_OUT_SEEDS = range(5)
 """Demo data sets whose val and test problems no backbone sees."""

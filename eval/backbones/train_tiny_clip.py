@@ -39,7 +39,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.functional import to_tensor
 from transformers import PreTrainedTokenizerFast
 
-from mmadapter.demo import FAMILIES, DemoProblem, Family, demo_problems, draw
+from eval.demo import FAMILIES, DemoProblem, Family, demo_problems, draw
 from mmadapter.vision.towers import load_tower
 
 PICTURES = [family for family in FAMILIES if family.context == "image"]

@@ -44,8 +44,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mmadapter.demo import FAMILIES, DemoProblem, demo_problems
-from mmadapter.demo.words import NAMES, PLACES
+from eval.demo import FAMILIES, DemoProblem, demo_problems
+from eval.demo.words import NAMES, PLACES
 from mmadapter.scienceqa.prompt import AnswerKind, letter_answer, prompt_text, text_answer
 
 

@@ -74,8 +74,8 @@ def test_settings_that_do_not_go_together():
 
 @pytest.mark.slow
 def test_a_run_is_the_run_without(tmp_path, monkeypatch):
+    from eval.demo import write_demo
     from mmadapter.cli.train import main
-    from mmadapter.demo import write_demo
     from mmadapter.experiment.reload import load_variant
 
     monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path / "cache"))

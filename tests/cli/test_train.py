@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from eval.demo import write_demo
 from mmadapter.cli.errors import main as errors_main
 from mmadapter.cli.eval import main as eval_main
 from mmadapter.cli.train import main
-from mmadapter.demo import write_demo
 
 SIZES = {"train": 60, "val": 30, "test": 60}
 VARIANT_FILES = {

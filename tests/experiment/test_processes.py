@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from eval.demo import write_demo
 from mmadapter.backbone.placement import check_processes, shard
 from mmadapter.config.settings import InputFormat, RunConfig, Scoring
-from mmadapter.demo import write_demo
 from mmadapter.errors import UserError
 from mmadapter.inference import predict as predict_module
 from mmadapter.inference.journal import unfinished

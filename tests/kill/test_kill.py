@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mmadapter.demo import write_demo
+from eval.demo import write_demo
 from mmadapter.storage.tensors import load_tensors
 from tests.kill.process import kill_all, killed, lives_until, start, start_torchrun, start_two, written_since
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import mmadapter.demo
+import mmadapter.data
 from mmadapter.data import DEMO_FOLDER, load_dataset
 from mmadapter.errors import UserError
 from mmadapter.storage.locks import LOCK_FILE
@@ -74,15 +74,15 @@ def test_nothing_there(tmp_path):
 
 @pytest.fixture
 def generator(monkeypatch, tmp_path, record, write_layout):
-    """A stand-in for the demo's generator, and the cache folder; counts its calls."""
+    """A stand-in for the unpacking of the demo, and the cache folder; counts its calls."""
     monkeypatch.setenv("MMADAPTER_CACHE", str(tmp_path / "cache"))
     calls = []
 
-    def write_demo(folder, seed):
-        calls.append(seed)
+    def unpack_demo(folder):
+        calls.append(0)
         write_layout(folder, {"1": record()})
 
-    monkeypatch.setattr(mmadapter.demo, "write_demo", write_demo, raising=False)
+    monkeypatch.setattr(mmadapter.data, "unpack_demo", unpack_demo)
     return calls
 
 
@@ -100,11 +100,11 @@ def test_what_a_killed_generator_left_is_cleared(generator, tmp_path):
 
 
 def test_processes_that_want_it_at_once_wait_for_the_first(generator, monkeypatch, tmp_path):
-    def slow(folder, seed, write=mmadapter.demo.write_demo):
+    def slow(folder, write=mmadapter.data.unpack_demo):
         time.sleep(0.1)
-        write(folder, seed)
+        write(folder)
 
-    monkeypatch.setattr(mmadapter.demo, "write_demo", slow)
+    monkeypatch.setattr(mmadapter.data, "unpack_demo", slow)
     with ThreadPoolExecutor(3) as pool:
         assert [len(data) for data in pool.map(lambda _: load_dataset("demo"), range(3))] == [1] * 3
     assert generator == [0]

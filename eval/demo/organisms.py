@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmadapter.demo.drawing import INK, Pen, Units
+from eval.demo.drawing import INK, Pen, Units
 
 
 def _eyes(pen: Pen, x: Units, y: Units, apart: Units, size: Units = 1.4, iris: str = INK) -> None:

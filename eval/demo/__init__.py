@@ -8,9 +8,9 @@ Without its picture, an image question cannot be answered better than by chance.
 everything that is drawn, except in the hard family, `FARTHEST_NORTH`.
 """
 
-from mmadapter.demo.drawing import draw
-from mmadapter.demo.family import DemoProblem, Family, sample_problem
-from mmadapter.demo.generate import DEFAULT_SIZES, FAMILIES, FARTHEST_NORTH, demo_problems, write_demo
+from eval.demo.drawing import draw
+from eval.demo.family import DemoProblem, Family, sample_problem
+from eval.demo.generate import DEFAULT_SIZES, FAMILIES, FARTHEST_NORTH, demo_problems, write_demo
 
 __all__ = [
     "DEFAULT_SIZES",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from mmadapter.demo.drawing import Scene
-from mmadapter.demo.words import DAYS, NAMES
+from eval.demo.drawing import Scene
+from eval.demo.words import DAYS, NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class DemoProblem:
     caption: str | None
     """Description of the picture, the decisive attribute included; None without a picture."""
     scene: Scene | None
-    """The picture, as `mmadapter.demo.draw` draws it; None without one."""
+    """The picture, as `eval.demo.draw` draws it; None without one."""
     solution: str
     grade: int
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from mmadapter.demo import natural_pictures as pictures
-from mmadapter.demo.family import Draft, DraftFunction, with_article
-from mmadapter.demo.words import ANIMALS, CHANGED, COLORS, DAYS, MATTER, MEASURED, NAMES, PHASES, PLACES
+from eval.demo import natural_pictures as pictures
+from eval.demo.family import Draft, DraftFunction, with_article
+from eval.demo.words import ANIMALS, CHANGED, COLORS, DAYS, MATTER, MEASURED, NAMES, PHASES, PLACES
 
 PULLS = ("attract", "repel")
 CONCENTRATIONS = ("solution A", "solution B", "neither; they are the same")

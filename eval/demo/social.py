@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from mmadapter.demo.drawing import INK, Pen, Point, Scene, Units, ring, shade
-from mmadapter.demo.family import Draft, DraftFunction, others, with_article
-from mmadapter.demo.words import CAPITALS, COLORS, GOODS, ITEMS, NAMES, PLACES, SERVICES
+from eval.demo.drawing import INK, Pen, Point, Scene, Units, ring, shade
+from eval.demo.family import Draft, DraftFunction, others, with_article
+from eval.demo.words import CAPITALS, COLORS, GOODS, ITEMS, NAMES, PLACES, SERVICES
 
 TOWNS = tuple(f"the {color} town" for color in COLORS)
 REASONS = ("farming", "fishing", "trade", "mining", "religious freedom", "new land", "lumber", "shelter")

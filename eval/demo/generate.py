@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from mmadapter.demo import language, natural, social
-from mmadapter.demo.drawing import Scene, draw
-from mmadapter.demo.family import DemoProblem, Family, sample_problem
+from eval.demo import language, natural, social
+from eval.demo.drawing import Scene, draw
+from eval.demo.family import DemoProblem, Family, sample_problem
 
 T = TypeVar("T")
 

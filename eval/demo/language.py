@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from mmadapter.demo.drawing import INK, Pen, Scene, ring
-from mmadapter.demo.family import Draft, DraftFunction, others, with_article
-from mmadapter.demo.words import ACTIONS, ANTONYMS, COLORS, DAYS, NAMES, PLACES, ROOMS, SPEECH, SYNONYMS, TONES
+from eval.demo.drawing import INK, Pen, Scene, ring
+from eval.demo.family import Draft, DraftFunction, others, with_article
+from eval.demo.words import ACTIONS, ANTONYMS, COLORS, DAYS, NAMES, PLACES, ROOMS, SPEECH, SYNONYMS, TONES
 
 ZONES = {
     "only in the left circle": "left",

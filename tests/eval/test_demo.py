@@ -5,13 +5,15 @@ import json
 import math
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
+from PIL import Image
 
-from mmadapter.data import load_dataset
-from mmadapter.demo import FAMILIES, FARTHEST_NORTH, demo_problems, draw, sample_problem, write_demo
-from mmadapter.demo.family import Draft
+from eval.demo import FAMILIES, FARTHEST_NORTH, demo_problems, draw, sample_problem, write_demo
+from eval.demo.family import Draft
+from mmadapter.data import load_dataset, unpack_demo
 
 SMALL = {"train": 60, "val": 20, "test": 40}
 
@@ -188,7 +190,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def broken(scene):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmadapter.demo.generate.draw", broken)
+    monkeypatch.setattr("eval.demo.generate.draw", broken)
     with pytest.raises(KeyboardInterrupt):
         write_demo(tmp_path / "demo", sizes=SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -207,3 +209,18 @@ def test_families_are_told_apart_by_their_skill():
         by_skill[family.skill].add(family.name)
     assert all(len(names) == 1 for names in by_skill.values())
     assert FARTHEST_NORTH.skill == "Read a map: farthest north"
+
+
+def test_the_package_ships_what_the_generator_writes(tmp_path):
+    write_demo(tmp_path / "generated")
+    unpack_demo(tmp_path / "shipped")
+    files = {path.relative_to(tmp_path / "generated") for path in (tmp_path / "generated").rglob("*") if path.is_file()}
+    shipped = {path.relative_to(tmp_path / "shipped") for path in (tmp_path / "shipped").rglob("*") if path.is_file()}
+    assert shipped - files == {Path("instructions.json")}
+    for file in files:
+        own, generated = (tmp_path / name / file for name in ("shipped", "generated"))
+        if file.suffix == ".png":  # the same pixels with any version of Pillow
+            with Image.open(own) as one, Image.open(generated) as other:
+                assert one.tobytes() == other.tobytes()
+        else:
+            assert own.read_bytes() == generated.read_bytes()

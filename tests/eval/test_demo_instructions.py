@@ -2,9 +2,9 @@
 
 import pytest
 
+from eval.demo.instructions import SIZES, TOPICS, demo_instructions
 from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
-from mmadapter.instructions.demo import SIZES, TOPICS, demo_instructions
 
 
 def test_a_seed_gives_its_instructions_and_none_stands_twice():
@@ -26,5 +26,5 @@ def test_every_answer_is_one_of_several_in_its_topic():
 
 
 def test_a_folder_for_them_is_a_mistake(tmp_path):
-    with pytest.raises(UserError, match="demo-instructions are generated: leave --data-dir out"):
+    with pytest.raises(UserError, match="demo-instructions are embedded: leave --data-dir out"):
         load_dataset("demo-instructions", tmp_path)

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from mmadapter.demo.drawing import INK, Pen, Point, Scene, ring, shade
-from mmadapter.demo.organisms import PAINTERS
-from mmadapter.demo.words import COLORS
+from eval.demo.drawing import INK, Pen, Point, Scene, ring, shade
+from eval.demo.organisms import PAINTERS
+from eval.demo.words import COLORS
 
 NORTH_POLE, SOUTH_POLE = "#d8453c", "#3f6fd1"
 
