@@ -44,9 +44,7 @@ COMMANDS = {
 @dataclass(frozen=True, kw_only=True)
 class StartSettings(Timing):
     rounds: int = 7
-    """Number of rounds that are timed."""
     seconds: float = 600
-    """Start no further round after so many seconds."""
 
 
 def main(settings: StartSettings) -> None:

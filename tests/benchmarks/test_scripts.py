@@ -2,12 +2,14 @@
 
 import json
 import sys
+from argparse import ArgumentParser
 from dataclasses import replace
 
 import pytest
 
-from benchmarks import answers, costs, images, memory, score, train
+from benchmarks import answers, costs, images, memory, score, startup, train
 from benchmarks.workload import Settings
+from mmadapter.cli.options import add_options
 
 
 @pytest.fixture
@@ -21,6 +23,15 @@ def settings(tmp_path, monkeypatch):
 def result(settings):
     (path,) = settings.output.glob("*.json")
     return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Settings, score.ScoreSettings, images.ImageSettings, startup.StartSettings, answers.AnswerSettings],
+)
+def test_every_setting_has_one_flag(kind):
+    add_options(parser := ArgumentParser(), kind)
+    assert parser.parse_args([]).output is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
