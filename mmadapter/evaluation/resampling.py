@@ -4,8 +4,8 @@ Questions of one wording are a cluster (`wordings`): a system that gets one righ
 interval over single questions takes them for independent and comes out too short. Here whole wordings are the units,
 and training seeds too where there are several. S seeds, C clusters, Q questions.
 
-`estimate_accuracy` and `estimate_difference` (the default, *cluster-t*) take the variance from leaving out each cluster
-in turn, add the variance of seeds, and use Student's t with the degrees of freedom that clusters of unequal size leave.
+`estimate_accuracy` and `estimate_difference` (the default, *cluster-t*) take the variance between clusters, add that
+between seeds, and use Student's t with the degrees of freedom that clusters of unequal size leave.
 `bootstrap_interval` draws clusters, and seeds, with replacement. With few clusters or few seeds the bootstrap is too
 short: `eval/results/coverage.json` holds how often each method covers the truth.
 
@@ -156,7 +156,7 @@ def estimate_accuracy(credit: Credit, clusters: pd.Series) -> Accuracy:
     """
     values = _matrix(credit)
     whole = bool(np.isin(values, (0, 1)).all())
-    return Accuracy(**_moments(values, _codes(credit.index, clusters)), unit=str(clusters.name), whole=whole)
+    return Accuracy(**_moments(values, _codes(credit.index, clusters), 0.0), unit=str(clusters.name), whole=whole)
 
 
 def estimate_difference(credit_a: Credit, credit_b: Credit, clusters: pd.Series) -> Difference:
@@ -184,7 +184,7 @@ def estimate_difference(credit_a: Credit, credit_b: Credit, clusters: pd.Series)
             told = [", ".join(map(str, credit.columns)) for credit in (credit_a, credit_b)]
             raise UserError(f"two systems are compared seed by seed: one has {told[0]}, the other {told[1]}")
         b = _matrix(credit_b[list(credit_a.columns)])
-    return Difference(**_moments(a - b, _codes(credit_a.index, clusters)), unit=str(clusters.name))
+    return Difference(**_moments(a - b, _codes(credit_a.index, clusters), -1.0), unit=str(clusters.name))
 
 
 def accuracy_intervals(
@@ -442,14 +442,15 @@ def _cluster_sums(values: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np
     return np.column_stack([np.bincount(codes, column, len(sizes)) for column in values.T]), sizes
 
 
-def _moments(values: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
-    """The fields of an `Estimate`, from Q x S values.
+def _moments(values: np.ndarray, codes: np.ndarray, least: float) -> dict[str, Any]:
+    """The fields of an `Estimate`, from Q x S values between `least` and 1.
 
-    With e_c the sum of a cluster minus what its size would give, leaving it out moves the mean by e_c / (Q - n_c), and
-    the jackknife's variance over clusters is the sum of these squares times (C - 1) / C. The variance of seeds is that
-    of their means over S, less the part that comes from clusters falling differently with each seed, which is in the
-    first already; never below 0. Degrees of freedom are Satterthwaite's: for clusters those of a sum of squares whose
-    terms have the variances n_c (1 + (n_c - 1) r), r the correlation within clusters; S - 1 for seeds.
+    With e_c the sum of a cluster minus what its size would give, the variance of the mean is the sum of e_c^2 over Q^2,
+    each square scaled by how much it is expected to fall short because e_c is taken off the sample's own mean. To that
+    end, and for the degrees of freedom, a cluster's sum is held to vary as n_c (1 + (n_c - 1) r), r the correlation
+    within clusters. The variance of seeds is that of their means over S, less the part that comes from clusters falling
+    differently with each seed, which is in the first already; never below 0. Degrees of freedom are Satterthwaite's:
+    those of the sum of squares, and S - 1 for seeds; at least 1.
     """
     n, seeds = values.shape
     if n == 0:
@@ -465,14 +466,12 @@ def _moments(values: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
         return {**common, "error": math.nan, "freedom": math.nan}
     excess = sums - value * sizes[:, None]
     of_cluster = excess.mean(axis=1)
-    spread = ((values.mean(axis=1) - value) ** 2).mean()
-    pairs = (sizes * (sizes - 1)).sum()
-    together = (of_cluster**2).sum() / spread - n if spread else 0.0
-    correlation = min(max(together / pairs, 0.0), 1.0) if pairs else 0.0
+    correlation = _correlation(values.mean(axis=1) - value, of_cluster / sizes, codes, sizes)
     expected = sizes * (1 + (sizes - 1) * correlation)
     about_mean = expected * (1 - 2 * sizes / n) + expected.sum() * (sizes / n) ** 2
     of_clusters = float((of_cluster**2 * expected / about_mean).sum()) / n**2
-    of_clusters_freedom = min(expected.sum() ** 2 / (expected**2).sum(), clusters - 1)
+    tails = _kurtosis(value, correlation * float(((values.mean(axis=1) - value) ** 2).mean()), least)
+    of_clusters_freedom = min(2 / (tails - 1) * expected.sum() ** 2 / (expected**2).sum(), clusters - 1)
     variance, doubt = of_clusters, of_clusters**2 / of_clusters_freedom
     if seeds > 1:
         of_seeds = ((mean - value) ** 2).sum() / (seeds * (seeds - 1))
@@ -483,3 +482,34 @@ def _moments(values: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
             doubt += of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * (clusters - 1))
     freedom = variance**2 / doubt if doubt else of_clusters_freedom
     return {**common, "error": math.sqrt(variance) * 100, "freedom": max(float(freedom), 1.0)}
+
+
+def _correlation(off: np.ndarray, off_cluster: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> float:
+    """Between two questions of one cluster, from 0 to 1, by analysis of variance: a large cluster that stands apart
+    weighs less in it than in the variance itself.
+
+    Args:
+        off, off_cluster: how far each of Q questions, and the mean of each of C clusters, is off the mean of all.
+    """
+    n, clusters = len(off), len(sizes)
+    if n == clusters:
+        return 0.0
+    between = (sizes * off_cluster**2).sum() / (clusters - 1)
+    within = ((off - off_cluster[codes]) ** 2).sum() / (n - clusters)
+    typical = (n - (sizes**2).sum() / n) / (clusters - 1)
+    total = between + (typical - 1) * within
+    return float(min(max((between - within) / total, 0.0), 1.0)) if total > 0 else 0.0
+
+
+def _kurtosis(mean: float, variance: float, least: float) -> float:
+    """Of the means of large clusters: a beta distribution's between `least` and 1; at most a normal one's, at least 2.
+
+    An accuracy cannot leave 0 to 1, so its tails are light and a sum of squares varies less than of normal values.
+    """
+    middle, width = (mean - least) / (1 - least), 1 - least
+    room = middle * (1 - middle)
+    if variance <= 0 or room <= 0:
+        return 3.0
+    concentration = max(room * width**2 / variance - 1, 0.0)
+    excess = 6 * ((concentration + 1) * (1 - 2 * middle) ** 2 - room * (concentration + 2))
+    return float(np.clip(3 + excess / (room * (concentration + 2) * (concentration + 3)), 2, 3))

@@ -23,11 +23,10 @@ def covered(record, method, classes, seeds=None):
 
 
 def test_the_default_method_holds_what_it_promises(record):
-    """Nominal 95: never below 93, and 97 on average at most; single kinds err to the safe side by two points."""
-    found = covered(record, "cluster-t", SHAPES)
-    assert min(found) >= 93
-    assert 95 <= np.mean(found) <= 97
-    assert max(covered(record, "cluster-t", SHAPES[:4])) <= 98.1
+    """Nominal 95: never below 93 anywhere, and in the classes of the table 93 to 97 on average."""
+    assert min(covered(record, "cluster-t", SHAPES)) >= 93
+    for shape in SHAPES[:3]:
+        assert 94 <= np.mean(covered(record, "cluster-t", [shape])) <= 97
 
 
 def test_single_questions_promise_too_much(record):
