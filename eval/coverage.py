@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from benchmarks.command import command
-from benchmarks.measure import provenance
 from eval.results import FOLDER
+from mmadapter.cli.options import program
+from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.resampling import (
@@ -37,8 +37,8 @@ from mmadapter.evaluation.resampling import (
     single_questions,
 )
 from mmadapter.evaluation.wordings import cluster_ids, option_count_classes
-from mmadapter.files import write_text
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.runs.provenance import provenance
+from mmadapter.storage.files import write_text
 
 FILE = FOLDER / "coverage.json"
 METHODS = ("questions", "bootstrap", "bca", "cluster-t")
@@ -204,4 +204,4 @@ def intervals(
 
 
 if __name__ == "__main__":
-    command(main, Settings)
+    program(main, Settings)

@@ -14,7 +14,7 @@ from mmadapter.evaluation.grid import DASH, Grid, format_grid, p_digits
 from mmadapter.evaluation.predictions import AS_FILED
 from mmadapter.evaluation.reliance import controls_grids, controls_record
 from mmadapter.evaluation.statistics import OUTCOMES
-from mmadapter.evaluation.table import ResultTable, Row, ScoredRow
+from mmadapter.evaluation.table import BaselineRow, ResultTable, Row, ScoredRow
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 COMPARED = ("points", "95 % from", "to", "p", "p Holm")
@@ -36,7 +36,7 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
     if form == "json":
         return _json(table)
     controls = [grid for controls in table.controls for grid in controls_grids(controls)]
-    grids = (_results(table), *comparison_grids(table), *controls)
+    grids = (_results(table), *comparison_grids(table), *gain_grids(table), *controls)
     return "\n".join(format_grid(grid, form, terminal=terminal) for grid in grids)
 
 
@@ -44,19 +44,22 @@ def _results(table: ResultTable) -> Grid:
     best, publications, scores = table.best(), table.publications(), table.rows[0].scores
     n = (DASH if unknown else str(n) for n, unknown in zip(scores["n"], scores["unknown"], strict=True))
     rows, marked, faint, breaks = [("questions", *n, "", "", "")], set(), {0}, {0}
-    for row in (*table.rows, *table.published):
-        marked |= {(len(rows), 1 + at) for at, column in enumerate(TABLE_COLUMNS) if is_best(row, column, best)}
+    for row in (*table.baselines, *table.rows, *table.published):
+        if not isinstance(row, BaselineRow):
+            marked |= {(len(rows), 1 + at) for at, column in enumerate(TABLE_COLUMNS) if is_best(row, column, best)}
         if isinstance(row, ScoredRow):
             unparsed = DASH if row.unparsed is None else str(row.unparsed)
             provenance = (unparsed, digits(row.random_credit) or DASH, row.rule or DASH)
+        elif isinstance(row, BaselineRow):
+            provenance = ("", "", row.source)
         else:
             provenance = ("", "", f"[{publications.index(row.source) + 1}]")
         rows.append((row.name, *(shown or DASH for shown in row.digits.values()), *provenance))
-        if isinstance(row, ScoredRow) and row.intervals is not None:
+        if isinstance(row, (ScoredRow, BaselineRow)) and row.intervals is not None:
             faint |= {len(rows), len(rows) + 1}
             rows.append(("  95 % from", *(digits(x) or DASH for x in row.intervals["low"]), "", "", ""))
             rows.append(("  to", *(digits(x) or DASH for x in row.intervals["high"]), "", "", ""))
-        if table.published and row is table.rows[-1]:
+        if row is table.baselines[-1] or (table.published and row is table.rows[-1]):
             breaks.add(len(rows) - 1)
     return Grid(
         title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
@@ -80,6 +83,16 @@ def result_notes(table: ResultTable) -> list[str]:
     notes = []
     if any(shown is None for row in table.rows for shown in row.digits.values()):
         notes.append(f"{DASH} no such question, or it is unknown which questions belong to the class")
+    looked_up = ", ".join(row.name for row in table.baselines[1:])
+    notes.append(
+        "chance: uniform choice among the offered options" + (f"; training split: {looked_up}" * bool(looked_up))
+    )
+    if table.unit == "wording":
+        notes.append(
+            "intervals: 95 % over wordings alone, one seed; questions that share a wording are not independent"
+        )
+    if table.unit == "question":
+        notes.append("intervals: 95 % over questions as if they were independent, one seed")
     if any(row.unparsed is not None for row in table.rows):
         notes.append("random credit: points that a random option for each unparsed answer would be worth")
     if any(row.rule == AS_FILED for row in table.rows):
@@ -97,6 +110,30 @@ def comparison_grids(table: ResultTable) -> list[Grid]:
     ]
 
 
+def gain_grids(table: ResultTable) -> list[Grid]:
+    """Return a table for each system's gain over the best baseline of each column, if requested."""
+    return [
+        Grid(
+            title=f"{name} minus the best baseline of each column",
+            headers=("", "n", "baseline", "its accuracy", *COMPARED[:4]),
+            rows=tuple(
+                (
+                    str(column),
+                    str(row["n"]),
+                    row["baseline"],
+                    f"{row['accuracy']:.2f}",
+                    *(f"{x:+.2f}" for x in row[["difference", "low", "high"]]),
+                    p_digits(row["p"]),
+                )
+                for column, row in gains.astype(object).iterrows()
+            ),
+            words=frozenset({"", "baseline"}),
+            notes=("the best baseline is picked on the same questions, which is a little hard on the system",),
+        )
+        for name, gains in table.gains.items()
+    ]
+
+
 def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Grid:
     """Return the result of `statistics.compare` as a table, one row for each class."""
     return Grid(
@@ -111,8 +148,14 @@ def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Gr
             )
             for name, row in compared.astype(object).iterrows()
         ),
-        notes=("p: McNemar's exact test; p Holm: corrected for all rows but Avg; interval: paired bootstrap",),
+        notes=(_TESTED["p_mcnemar" in compared],),
     )
+
+
+_TESTED = {
+    True: "p: t test over wordings; p Holm: corrected for all rows but Avg; interval: over wordings, not corrected",
+    False: "p: McNemar's exact test; p Holm: corrected for all rows but Avg; interval: paired bootstrap",
+}
 
 
 def _csv(table: ResultTable) -> str:
@@ -122,9 +165,11 @@ def _csv(table: ResultTable) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
-    for row in (*table.rows, *table.published):
+    for row in (*table.baselines, *table.rows, *table.published):
         record: dict[str, object] = {"system": printable(row.name), **row.digits}
         record |= {"rule": row.rule, "source": printable(row.source)}
+        if isinstance(row, BaselineRow):
+            record |= {"n": len(row.credit)}
         if isinstance(row, ScoredRow):
             record |= {"n": len(row.frame), "unparsed": row.unparsed, "random_credit": digits(row.random_credit)}
             cells = {} if row.intervals is None else row.intervals.to_dict(orient="index")
@@ -137,6 +182,7 @@ def _json(table: ResultTable) -> str:
     content = {
         "title": table.title,
         "n": table.n_questions(),
+        "baselines": [{"name": row.name, "digits": row.digits} for row in table.baselines],
         "systems": [_system_record(row) for row in table.rows],
         "published": [{"name": row.name, "digits": row.digits, "source": row.source} for row in table.published],
         "best": table.best(),
@@ -144,6 +190,7 @@ def _json(table: ResultTable) -> str:
             {"a": a, "b": b, "columns": compared.astype(object).where(compared.notna(), None).to_dict(orient="index")}
             for (a, b), compared in table.comparisons.items()
         ],
+        "gains": {name: gains.to_dict(orient="index") for name, gains in table.gains.items()},
         "controls": [controls_record(controls) for controls in table.controls],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.intervals import LEVEL, holm, mcnemar
+from mmadapter.evaluation.statistics import LEVEL, holm, mcnemar
 
 ALPHA = 0.05
 """Error rate of a verdict."""

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class, digits, published_rows
+from mmadapter.evaluation import resampling
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class, digits, published_rows, question_classes
+from mmadapter.evaluation.baselines import CHANCE, Options, credit_by_class
 from mmadapter.evaluation.calibration import expected_calibration_error
 from mmadapter.evaluation.frame import answered
 from mmadapter.evaluation.predictions import Predictions
 from mmadapter.evaluation.reliance import Controls
 from mmadapter.evaluation.rules import random_credit
 from mmadapter.evaluation.statistics import accuracy_intervals, compare
+from mmadapter.evaluation.wordings import cluster_ids
 
 REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
 """Rows that are not systems: they never hold the best number of a column."""
+
+
+Unit = Literal["wording", "question"]
+"""What intervals and tests take as independent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,16 @@ class Row:
     """The publication, or the file of the predictions."""
     rule: str | None = None
     """The rule that read the answers; None for a published row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRow(Row):
+    """The line of a baseline without a model (`baselines`)."""
+
+    credit: pd.Series
+    """Credit of each question by pid."""
+    intervals: pd.DataFrame | None
+    """`resampling.accuracy_intervals`, if requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +81,14 @@ class ResultTable:
     """Data set and split."""
     rows: tuple[ScoredRow, ...]
     published: tuple[Row, ...] = ()
+    baselines: tuple[BaselineRow, ...] = ()
+    """Chance on these questions and, if requested, look-ups in the training split; never the best of a column."""
     comparisons: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
     """`compare` of the first system with each other one, if intervals were requested."""
+    gains: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Gain of each system over the best baseline of each column, if both were requested."""
+    unit: Unit | None = None
+    """The unit of the intervals, if requested."""
     controls: tuple[Controls, ...] = ()
     """Controls of the systems whose models were asked under other conditions."""
 
@@ -88,8 +112,9 @@ def result_table(
     questions: pd.DataFrame,
     *,
     title: str,
-    intervals: bool = False,
+    intervals: Unit | None = None,
     published: bool = False,
+    baselines: pd.DataFrame | None = None,
 ) -> ResultTable:
     """Score predictions and put them into one table.
 
@@ -97,8 +122,10 @@ def result_table(
         systems: each over all `questions`.
         questions: `frame.question_frame` of the split.
         title: data set and split, such as "scienceqa test".
-        intervals: compute the interval of every cell, and compare the first system with each other one.
+        intervals: compute the interval of every cell, and compare the first system with each other one. Questions of a
+            wording are not independent: take `question` only to compare with numbers that ignore that.
         published: append the paper's Table 2.
+        baselines: of `baselines.baselines`; without it chance alone stands above the systems.
 
     Raises:
         UserError: no system, two with the same name, or predictions that do not fit the questions.
@@ -107,20 +134,86 @@ def result_table(
         raise UserError("nothing to evaluate: name a run directory or a file of predictions")
     if double := [name for name, times in Counter(system.name for system in systems).items() if times > 1]:
         raise UserError(f"two systems have the same name: {', '.join(double)}")
-    first, *others = rows = tuple(_scored(system, questions, intervals) for system in systems)
-    comparisons = {(first.name, other.name): compare(first.frame, other.frame) for other in others if intervals}
+    clusters = resampling.single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
+    first, *others = rows = tuple(_scored(system, questions, intervals, clusters) for system in systems)
+    comparisons = {(first.name, other.name): _compared(first, other, intervals, clusters) for other in others}
+    credits = pd.DataFrame({CHANCE: Options.of(questions).credit()}) if baselines is None else baselines
+    above = tuple(
+        _baseline(name, credits[name], questions, clusters if intervals else None) for name in credits.columns
+    )
+    gains = {row.name: _gains(row, credits, clusters) for row in rows} if intervals and baselines is not None else {}
     theirs = published_rows().astype(object).where(lambda rows: rows.notna(), None).iterrows() if published else ()
     below = tuple(
         Row(name=row["system"], digits=row[list(TABLE_COLUMNS)].to_dict(), source=row["source"]) for _, row in theirs
     )
-    return ResultTable(title, rows, below, comparisons)
+    return ResultTable(title, rows, below, above, comparisons if intervals else {}, gains, intervals)
 
 
-def _scored(system: Predictions, questions: pd.DataFrame, intervals: bool) -> ScoredRow:
+def _compared(a: ScoredRow, b: ScoredRow, unit: Unit | None, clusters: pd.Series) -> pd.DataFrame:
+    """Outcomes by class, with interval and test over wordings or, as `compare` has them, over questions."""
+    table = compare(a.frame, b.frame)
+    if unit != "wording":
+        return table
+    credit_a, credit_b = (row.frame["correct"].astype(float) for row in (a, b))
+    found = resampling.compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame))
+    changed = ["low", "high", "p", "p_holm"]
+    return table.assign(p_mcnemar=table["p"], **{name: found.loc[table.index, name] for name in changed})
+
+
+def _baseline(name: str, credit: pd.Series, questions: pd.DataFrame, clusters: pd.Series | None) -> BaselineRow:
+    classes = question_classes(questions)
+    scores = credit_by_class(credit, classes)["accuracy"]
+    return BaselineRow(
+        name=name,
+        digits={column: digits(accuracy) for column, accuracy in scores.items()},
+        source="no model",
+        credit=credit,
+        intervals=None
+        if clusters is None
+        else resampling.accuracy_intervals(credit, clusters, classes)[["low", "high"]],
+    )
+
+
+def _gains(row: ScoredRow, credits: pd.DataFrame, clusters: pd.Series) -> pd.DataFrame:
+    """A system against the best baseline of each column, which is picked on the same questions.
+
+    Returns:
+        One row for each column without a dash: `baseline`, its `accuracy`, `n`, `difference` in points with `low`,
+        `high`, and `p`.
+    """
+    rows = {}
+    for column, mask in question_classes(row.frame).items():
+        if mask.isna().any() or not mask.any():
+            continue
+        member = mask.astype(bool)
+        best = credits[member].mean().idxmax()
+        found = resampling.estimate_difference(
+            row.frame.loc[member, "correct"].astype(float), credits.loc[member, best], clusters
+        )
+        low, high = found.interval()
+        rows[column] = {
+            "baseline": best,
+            "accuracy": 100 * credits.loc[member, best].mean(),
+            "n": found.n,
+            "difference": found.value,
+            "low": low,
+            "high": high,
+            "p": found.p(),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _scored(system: Predictions, questions: pd.DataFrame, unit: Unit | None, clusters: pd.Series) -> ScoredRow:
     frame = answered(questions, system.frame, system.name)
     scores = accuracy_by_class(frame)
     unparsed = system.frame["unparsed"].notna()
     known = unparsed.any() or system.frame["output"].notna().any()
+    intervals = None
+    if unit == "question":
+        intervals = accuracy_intervals(frame)
+    elif unit == "wording":
+        credit = frame["correct"].astype(float)
+        intervals = resampling.accuracy_intervals(credit, clusters, question_classes(frame))[["low", "high"]]
     return ScoredRow(
         name=system.name,
         digits={column: digits(accuracy) for column, accuracy in scores["accuracy"].items()},
@@ -128,7 +221,7 @@ def _scored(system: Predictions, questions: pd.DataFrame, intervals: bool) -> Sc
         rule=system.rule,
         frame=frame,
         scores=scores,
-        intervals=accuracy_intervals(frame) if intervals else None,
+        intervals=intervals,
         unparsed=int(unparsed.sum()) if known else None,
         random_credit=random_credit(frame["unparsed"].notna(), frame["n_choices"]) if known else None,
     )

@@ -59,7 +59,7 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
     Raises:
         UserError: a damaged file in a run's folder.
     """
-    table = result_table(scored.systems, scored.questions, title=scored.title, intervals=True, published=True)
+    table = result_table(scored.systems, scored.questions, title=scored.title, intervals="wording", published=True)
     frames = {row.name: row.frame for row in table.rows}
     colours = {name: index for index, name in enumerate(frames)}
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}

@@ -8,7 +8,7 @@ two wordings can ask about the same map. A template with another name in it is a
 test with their pids. It covers the 19,611 problems whose text is at hand; 1,597 image problems of the official val
 (their words are not to be had) are in none. The list was made once, by
 
-    python -m mmadapter.scienceqa.resplit FOLDER > mmadapter/scienceqa/wording_split.json
+    python -m eval.resplit FOLDER
 
 from all three official splits pooled: 60, 20 and 20 % as officially. Wordings of like size, subject and context (image,
 hint) are dealt out among the splits together, the largest first, so that all three have their share of images and of
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -110,16 +109,3 @@ def _likeness(members: list[Problem]) -> tuple[object, ...]:
     band = sum(len(members) > size for size in SIZES)
     traits = Counter((problem.has_image, bool(problem.hint), problem.subject or "") for problem in members)
     return (band, *max(traits, key=lambda trait: (traits[trait], trait)))
-
-
-def main(folder: str) -> None:
-    """Writes the list to the standard output: a line a split."""
-    from mmadapter.scienceqa.load import load_dataset
-
-    split = disjoint_split(load_dataset("scienceqa", folder))
-    lines = [f'"{name}":{json.dumps(pids, separators=(",", ":"))}' for name, pids in split.items()]
-    print("{" + ",\n".join(lines) + "}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

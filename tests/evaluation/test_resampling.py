@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.intervals import accuracy_interval, mcnemar
 from mmadapter.evaluation.resampling import (
     accuracy_intervals,
     bootstrap_interval,
@@ -22,6 +21,7 @@ from mmadapter.evaluation.resampling import (
     verdict,
     verdicts,
 )
+from mmadapter.evaluation.statistics import accuracy_interval, mcnemar
 
 
 def series(values):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmadapter.scienceqa.load import load_dataset
+from mmadapter.data import load_dataset
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.resplit import SHARES, disjoint_split, resplit, wording_split
 from mmadapter.scienceqa.wording import wording

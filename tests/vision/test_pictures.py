@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation import pictures
-from mmadapter.evaluation.pictures import SIDE, read_pictures
+from mmadapter.vision import pictures
+from mmadapter.vision.pictures import SIDE, read_pictures
 
 
 @dataclass

@@ -20,7 +20,7 @@ import pandas as pd
 import PIL
 from PIL import Image
 
-from mmadapter.files import write_whole
+from mmadapter.storage.files import write_whole
 from mmadapter.vision.images import decode_rgb
 
 if TYPE_CHECKING:
