@@ -11,6 +11,8 @@ from scipy import stats
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.resampling import (
+    _correlation,
+    _kurtosis,
     accuracy_intervals,
     bootstrap_interval,
     compare_by_class,
@@ -363,3 +365,21 @@ def test_the_order_of_questions_does_not_matter(order):
     straight = estimate_difference(a, b, clusters)
     assert turned.value == pytest.approx(straight.value)
     assert turned.error == pytest.approx(straight.error)
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(0.7, 0.05), (0.5, 0.02), (0.6, 0.07)])
+def test_light_tails_are_those_of_a_beta_distribution(mean, variance):
+    room = mean * (1 - mean) / variance - 1
+    excess = stats.beta(mean * room, (1 - mean) * room).stats("k")
+    assert -1 < excess < 0
+    assert _kurtosis(mean, variance, 0.0) == pytest.approx(3 + excess)
+    assert _kurtosis(2 * mean - 1, 4 * variance, -1.0) == pytest.approx(3 + excess)
+
+
+def test_correlation_within_clusters_follows_from_the_f_test():
+    right, sizes = answers(6, [4] * 23), [4] * 23
+    groups = right.to_numpy().reshape(23, 4)
+    f = stats.f_oneway(*groups).statistic
+    off = right.to_numpy() - right.mean()
+    found = _correlation(off, groups.mean(axis=1) - right.mean(), np.repeat(np.arange(23), 4), np.array(sizes))
+    assert found == pytest.approx((f - 1) / (f - 1 + 4))
