@@ -87,6 +87,6 @@ def read_table(path: Path, columns: Sequence[str]) -> pandas.DataFrame:
             kind = schema.field(column).type
             if not is_plain(kind) or (pyarrow.types.is_nested(kind) and column != "probabilities"):
                 raise UserError(f"{path}: column {column} is {str(kind)[:60]}: neither texts nor numbers")
-        batches = list(record_batches(file, str(path), found))
+        batches = list(record_batches(file, str(path), found, at_most=MAX_BYTES))
         table = pyarrow.Table.from_batches(batches, pyarrow.schema([schema.field(column) for column in found]))
         return table.to_pandas(ignore_metadata=True)  # the metadata would make pid the index again
