@@ -6,7 +6,6 @@ any run folder in RUNS with an arm's settings serves that arm.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -29,6 +28,7 @@ from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.reliance import CONDITIONS
 from mmadapter.runs.folder import RunFolder, VariantFolder
 from mmadapter.runs.records import stored_controls
+from mmadapter.storage.keys import content_key
 from mmadapter.storage.locks import sole_writer
 
 PLACES = frozenset(
@@ -47,7 +47,7 @@ def run_key(config: RunConfig) -> str:
     """Return a hash of all settings that differ from their defaults, so a new setting changes no old key."""
     defaults = asdict(RunConfig())
     changed = {name: value for name, value in run_settings(config).items() if value != defaults[name]}
-    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
+    return content_key(changed)[:8]
 
 
 def run_settings(config: RunConfig) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from mmadapter.evaluation.rules import RULES
 from mmadapter.storage.processes import is_first
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jsonargparse import ArgumentParser
 
     from mmadapter.evaluation.reliance import Controls
+    from mmadapter.runs.collect import Scored
 
 NAME = "mmadapter-eval"
 
@@ -57,8 +59,9 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             scored.systems,
             scored.questions,
             title=scored.title,
-            intervals=args.intervals,
+            intervals=args.resample if args.intervals else None,
             published=args.published,
+            baselines=_baselines(scored) if args.baselines else None,
         )
     for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
@@ -82,6 +85,19 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 
         with status("writing the report", quiet=quiet):
             write_report(scored, Path(args.report), controls=controls)
+
+
+def _baselines(scored: Scored) -> pd.DataFrame:
+    """Compute what needs no model: chance, and look-ups in the training split."""
+    from mmadapter.evaluation.baselines import baselines
+    from mmadapter.evaluation.frame import question_frame
+    from mmadapter.storage.paths import cache_dir
+    from mmadapter.vision.pictures import question_pictures, read_pictures
+
+    if not scored.train:
+        raise UserError("--baselines looks questions up in the training split: this data set has none at hand")
+    pictures = read_pictures(question_pictures(scored.data, scored.train), cache_dir() / "pictures.npz")
+    return baselines(scored.questions, question_frame(scored.train), pixels=pictures.grey)
 
 
 def _parser() -> ArgumentParser:
@@ -112,6 +128,19 @@ def _parser() -> ArgumentParser:
         "--intervals",
         action="store_true",
         help="Show 95 percent intervals, and test the first system against each other one, question by question.",
+    )
+    parser.add_argument(
+        "--resample",
+        choices=("wording", "question"),
+        default="wording",
+        help="The unit of intervals and tests: wording, as questions that share one are not independent (default), or "
+        "question, as if they were.",
+    )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="Add what needs no model: the most frequent option, the prior of a wording's options and the nearest "
+        "picture, all looked up in the training split.",
     )
     parser.add_argument(
         "--controls",

@@ -85,7 +85,8 @@ def result_notes(table: ResultTable) -> list[str]:
         notes.append(f"{DASH} no such question, or it is unknown which questions belong to the class")
     looked_up = ", ".join(row.name for row in table.baselines[1:])
     notes.append(
-        "chance: uniform choice among the offered options" + (f"; training split: {looked_up}" * bool(looked_up))
+        "chance: uniform choice among the offered options"
+        + (f"; looked up in the training split: {looked_up}" if looked_up else "")
     )
     if table.unit == "wording":
         notes.append(

@@ -6,7 +6,6 @@ adapted, an epoch costs L forwards and L backwards instead of N and L, and answe
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mmadapter.inference.rows import SCORING_TOKENS, Row, row_inputs, similar_le
 from mmadapter.inference.tokenising import Encoded
 from mmadapter.model import MultimodalAdapter
 from mmadapter.storage.files import check_room, write_whole
+from mmadapter.storage.keys import content_key
 from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.paths import cache_dir
 from mmadapter.storage.progress import progress_bar
@@ -82,10 +82,7 @@ def _mapped(path: Path, model: MultimodalAdapter, rows: Mapping[str, Row], *, sh
 def _key(model: MultimodalAdapter, rows: Mapping[str, Row]) -> str:
     """Hash everything that decides the values."""
     decoder = model.llm.model.get_decoder()
-    digest = hashlib.sha256(f"{model.llm.fingerprint} {model.first_adapted} {model.llm.model.dtype}".encode())
-    for module in (decoder.get_input_embeddings(), *decoder.layers[: model.first_adapted]):
-        for weight in module.parameters():
-            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
-    for pid, row in rows.items():
-        digest.update(f"{pid} {row.tokens} {row.branch}\n".encode())
-    return digest.hexdigest()[:32]
+    settings = [model.llm.fingerprint, model.first_adapted, str(model.llm.model.dtype)]
+    settings += [[pid, row.tokens, row.branch] for pid, row in rows.items()]
+    modules = (decoder.get_input_embeddings(), *decoder.layers[: model.first_adapted])
+    return content_key(settings, (weight for module in modules for weight in module.parameters()))[:32]

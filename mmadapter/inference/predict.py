@@ -6,8 +6,6 @@ same answers, bit for bit. Any number of processes can share the batches, and an
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +29,7 @@ from mmadapter.instructions.template import response_text
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.prompt import text_answer
+from mmadapter.storage.keys import content_key
 from mmadapter.storage.processes import from_first, gathered, in_step
 from mmadapter.storage.progress import progress_bar
 
@@ -148,14 +147,10 @@ def _key(
 ) -> str:
     """Hash everything that decides the answers: models, tokens, images, and which questions share a batch."""
     llm = model.llm.model
-    settings = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for question in questions:
-        digest.update(json.dumps([question.pid, question.prompt, question.options]).encode())
-    for name, tensor in sorted(model.adapter.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+    weights = model.adapter.state_dict()
+    tensors = [*weights.values()]
     if images is not None and not model.adapter.text_only:
-        for part in images.of([question.pid for question in questions]):
-            digest.update(part.numpy())
-    return digest.hexdigest()
+        tensors += images.of([question.pid for question in questions])
+    settings = [model.identity, str(llm.dtype), llm.device.type, asdict(model.form), scoring, list(batches)]
+    settings += [[question.pid, question.prompt, question.options] for question in questions]
+    return content_key([settings, list(weights)], tensors)

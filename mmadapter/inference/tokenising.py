@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from mmadapter.instructions.template import OPENING, instruction_prompt, respons
 from mmadapter.scienceqa.problems import LETTERS, Problem
 from mmadapter.scienceqa.prompt import letter_answer, prompt_text, text_answer
 from mmadapter.storage.files import write_whole
+from mmadapter.storage.keys import content_key
 from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.paths import cache_dir
 
@@ -90,9 +89,7 @@ class Encoder:
         """Hash everything that decides the tokens."""
         form = [self.llm.bos, self.answer, self.max_tokens]
         asked = [[p.pid, p.question, p.hint, p.choices, p.answer] for p in problems]
-        digest = hashlib.sha256(self.llm.tokenizer.backend_tokenizer.to_str().encode())
-        digest.update(json.dumps([form, asked]).encode())
-        return digest.hexdigest()[:32]
+        return content_key([self.llm.tokenizer.backend_tokenizer.to_str(), form, asked])[:32]
 
     def _encode(self, problem: Problem, prompt: list[int]) -> Encoded:
         targets = [self._target(text) for text in self.answers(problem.choices)]

@@ -33,6 +33,8 @@ class Scored:
     questions: pd.DataFrame
     """Its `question_frame`."""
     systems: tuple[Predictions, ...]
+    train: Dataset | None = None
+    """The training split, for look-ups in it; None if the data set has none."""
     stored: Mapping[str, StoredAnswers] = field(default_factory=dict)
     """The files of the systems that are variants of a run, by name."""
 
@@ -43,6 +45,7 @@ class AskedQuestions:
 
     title: str
     data: Dataset
+    train: Dataset | None
     split: str
     on_error: OnError
 
@@ -84,7 +87,7 @@ def collect(
         + [(file, read_predictions(file, questions, rule=rule)) for file in files]
     )
     variants = {system.name: answers for system, (_, answers) in zip(systems, stored, strict=False)}
-    return Scored(title, data, questions, systems, variants)
+    return Scored(title, data, questions, systems, asked.train, variants)
 
 
 def unanswered(
@@ -119,9 +122,10 @@ def asked_questions(
     split = split or common_setting(configs, "split") or "test"
     limit = common_setting(configs, "limit")
     on_error: OnError = common_setting(configs, "on_error") or "stop"
-    data = load_dataset(dataset, data_dir or None, on_error=on_error)[split].first(limit)
+    whole = load_dataset(dataset, data_dir or None, on_error=on_error)
     title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
-    return AskedQuestions(title=title, data=data, split=split, on_error=on_error)
+    train = whole["train"] if "train" in whole.splits else None
+    return AskedQuestions(title=title, data=whole[split].first(limit), train=train, split=split, on_error=on_error)
 
 
 def _without_skipped(data: Dataset, answers: Sequence[StoredAnswers], split: str) -> Dataset:

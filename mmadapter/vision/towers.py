@@ -8,7 +8,6 @@ run that finds all features in the store never loads them.
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from mmadapter.errors import UserError
 from mmadapter.storage.hub import hub_folder
+from mmadapter.storage.keys import content_key
 from mmadapter.storage.paths import embedded
 from mmadapter.storage.untrusted import loading_errors
 from mmadapter.vision.blueprint import Blueprint, first_line
@@ -144,4 +144,4 @@ def _fingerprint(blueprint: Blueprint, scales: int) -> str:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     about = {"scales": scales, "weights": digests, "features_version": FEATURES_VERSION}
     description = {**blueprint.description, **about}
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return content_key(description)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from mmadapter.cli.eval import main
+from mmadapter.data import load_dataset
 from tests.evaluation.questions import answers, questions
 
 
@@ -135,3 +136,28 @@ def test_a_closed_pipe_is_no_error(arguments):
     os.close(written)
     assert done.returncode == 0
     assert done.stderr == b""
+
+
+def test_baselines_are_looked_up_in_the_training_split(tmp_path, capsys):
+    file = tmp_path / "first.json"
+    file.write_text(json.dumps({"results": answers(load_dataset("demo")["test"], 0.8)}))
+    command = ["--predictions", str(file), "--dataset", "demo", "--baselines", "--intervals", "--quiet"]
+    assert main([*command, "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    names = [row["name"] for row in content["baselines"]]
+    assert names == ["chance", "most frequent option", "wording prior", "nearest picture"]
+    assert content["gains"]["first"]["Avg"]["baseline"] in names
+
+
+def test_without_a_training_split_there_is_nothing_to_look_up(arguments, capsys):
+    assert main([*arguments, "--baselines"]) == 2
+    assert "--baselines looks questions up in the training split" in capsys.readouterr().err
+
+
+def test_the_unit_of_resampling_is_said(arguments, capsys):
+    told = {}
+    for unit in ("wording", "question"):
+        assert main([*arguments, "--intervals", "--resample", unit, "--quiet"]) == 0
+        told[unit] = capsys.readouterr().out
+    assert "over wordings alone, one seed" in told["wording"]
+    assert "over questions as if they were independent" in told["question"]

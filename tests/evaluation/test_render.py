@@ -39,7 +39,7 @@ def generated(data, asked, name):
 @pytest.fixture(scope="module")
 def table(data, asked):
     systems = [system(data, "multimodal", 0.9, 1), system(data, "text", 0.4, 2), generated(data, asked, "other")]
-    return result_table(systems, asked, title="scienceqa test", intervals=True, published=True)
+    return result_table(systems, asked, title="scienceqa test", intervals="wording", published=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,9 @@ def test_rows_say_whose_rule_and_what_it_could_not_read(table, asked):
 
 def test_csv_holds_every_number(table):
     rows = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    chance, *rows = rows
+    assert (chance["system"], chance["n"], chance["source"]) == ("chance", "53", "no model")
+    assert {column: chance[column] for column in TABLE_COLUMNS} == table.baselines[0].digits
     assert [row["system"] for row in rows] == [row.name for row in (*table.rows, *table.published)]
     assert rows[2]["unparsed"] == "18"
     assert rows[0]["unparsed"] == ""
@@ -76,6 +79,7 @@ def test_json_is_strict_and_complete(table):
     content = json.loads(render(table, "json"), parse_constant=pytest.fail)
     first = content["systems"][0]
     row = table.rows[0]
+    assert content["baselines"] == [{"name": "chance", "digits": table.baselines[0].digits}]
     for column in TABLE_COLUMNS:
         assert f"{first['columns'][column]['accuracy']:.2f}" == row.digits[column]
         low, high = first["columns"][column]["interval"]
@@ -111,8 +115,8 @@ def test_no_form_invents_a_number_for_the_unknown(form, unknown):
 def test_markdown_cells(table):
     lines = [line for line in render(table, "markdown").splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:28]}) == 1
-    cells = [cell.strip("* ") for cell in lines[3].split("|")[2:11]]
-    assert cells == list(table.rows[0].digits.values())
+    for row, line in zip((*table.baselines, table.rows[0]), lines[3:7:3], strict=True):
+        assert [cell.strip("* ") for cell in line.split("|")[2:11]] == list(row.digits.values())
 
 
 def test_latex_is_booktabs(table):

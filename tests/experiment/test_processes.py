@@ -182,7 +182,7 @@ def printed(command: list[str | Path]) -> str:
 
 
 def test_one_process_cannot_share_a_model():
-    with pytest.raises(UserError, match=r"--shard: there is one process, .*\n.* torchrun"):
+    with pytest.raises(UserError, match=r"--shard: there is only one process, .*\n.* torchrun"):
         shard(tiny_lm(), torch.device("cpu"))
 
 
