@@ -129,7 +129,8 @@ def read_questions(study: Study) -> dict[str, Questions]:
 
 
 def _frames(study: Study, *splits: str) -> dict[str, pd.DataFrame]:
-    data = load_dataset(study.base.dataset, study.base.data_dir or None).first(study.base.limit)
+    base = study.base
+    data = load_dataset(base.dataset, base.data_dir or None, resplit=base.resplit).first(base.limit)
     return {split: question_frame(data[split]) for split in splits}
 
 

@@ -14,6 +14,8 @@ from mmadapter.errors import UserError
 from mmadapter.scienceqa.layout import read_layout
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.records import BrokenProblem, BrokenProblems, OnError
+from mmadapter.scienceqa.resplit import Resplitting
+from mmadapter.scienceqa.resplit import resplit as wording_resplit
 from mmadapter.storage.files import write_errors
 from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.paths import assets_dir, cache_dir
@@ -28,6 +30,7 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     on_error: OnError = "stop",
+    resplit: Resplitting = "official",
 ) -> Dataset:
     """Load the typed problems of a data set and its splits; pictures are read only when they are needed.
 
@@ -39,12 +42,16 @@ def load_dataset(
             Without it ScienceQA comes from the hub. For "alpaca", the JSON file or the
             folder that holds `alpaca_data.json`.
         on_error: "stop" at a broken problem, or "skip" it and count it in `skipped`.
+        resplit: "wording" deals ScienceQA out anew, so that no wording of val and test occurs in train
+            (`scienceqa.resplit`); only train, val and test remain.
 
     Raises:
         UserError: no such data set, nothing to read, a broken file or problem.
     """
     if name not in DATASETS:
         raise UserError(f"no data set {name!r}: choose {' or '.join(DATASETS)}")
+    if resplit != "official" and name != "scienceqa":
+        raise UserError(f"--resplit {resplit}: is a split of scienceqa, not of {name}")
     if isinstance(data_dir, (str, os.PathLike)):
         data_dir = [data_dir]
     folders = None if data_dir is None else [Path(folder).expanduser() for folder in data_dir]
@@ -68,7 +75,8 @@ def load_dataset(
         folders = [download_scienceqa()]
     if not folders:
         raise UserError("data_dir is an empty list: name at least one folder")
-    return _joined(name, folders, [_read_folder(folder, on_error) for folder in folders], on_error)
+    data = _joined(name, folders, [_read_folder(folder, on_error) for folder in folders], on_error)
+    return data if resplit == "official" else wording_resplit(data).data
 
 
 def _read_folder(folder: Path, on_error: OnError) -> Dataset:

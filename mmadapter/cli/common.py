@@ -100,6 +100,11 @@ def add_data_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir", nargs="+", metavar="DIR", help="Folders with the data; the first that holds a problem wins."
     )
+    parser.add_argument(
+        "--resplit",
+        choices=("official", "wording"),
+        help="ScienceQA's own split, or one in which training has no wording of val and test. Default: the run's.",
+    )
     parser.add_argument("--split", help="Split. Default: the run's, or test.")
 
 

@@ -40,6 +40,7 @@ def _errors(argv: Sequence[str] | None) -> None:
         "dataset": args.dataset,
         "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
         "split": args.split,
+        "resplit": args.resplit,
     }
     if unanswered(runs, split=args.split):
         from mmadapter.experiment.asking import ask_missing  # torch takes seconds

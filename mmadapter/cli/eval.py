@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
 from mmadapter.errors import UserError, printable
@@ -14,7 +14,6 @@ from mmadapter.evaluation.rules import RULES
 from mmadapter.storage.processes import is_first
 
 if TYPE_CHECKING:
-    import pandas as pd
     from jsonargparse import ArgumentParser
 
     from mmadapter.evaluation.reliance import Controls
@@ -44,6 +43,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         "dataset": args.dataset,
         "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
         "split": args.split,
+        "resplit": args.resplit,
         "scoring": args.scoring,
     }
     quiet = args.quiet or not is_first()
@@ -61,7 +61,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             title=scored.title,
             intervals=args.resample if args.intervals else None,
             published=args.published,
-            baselines=_baselines(scored) if args.baselines else None,
+            **(_from_training(scored) if args.baselines else {}),
         )
     for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
@@ -87,17 +87,22 @@ def _evaluate(argv: Sequence[str] | None) -> None:
             write_report(scored, Path(args.report), controls=controls)
 
 
-def _baselines(scored: Scored) -> pd.DataFrame:
-    """Compute what needs no model: chance, and look-ups in the training split."""
+def _from_training(scored: Scored) -> dict[str, Any]:
+    """Look up in the training split: baselines without a model, and classes of what training shows already."""
     from mmadapter.evaluation.baselines import baselines
     from mmadapter.evaluation.frame import question_frame
+    from mmadapter.evaluation.wordings import asked_classes, picture_classes
     from mmadapter.storage.paths import cache_dir
     from mmadapter.vision.pictures import question_pictures, read_pictures
 
     if not scored.train:
         raise UserError("--baselines looks questions up in the training split: this data set has none at hand")
     pictures = read_pictures(question_pictures(scored.data, scored.train), cache_dir() / "pictures.npz")
-    return baselines(scored.questions, question_frame(scored.train), pixels=pictures.grey)
+    asked, train = scored.questions, question_frame(scored.train)
+    return {
+        "baselines": baselines(asked, train, pixels=pictures.grey),
+        "classes": asked_classes(asked, train) | picture_classes(asked, pictures.hashes, train),
+    }
 
 
 def _parser() -> ArgumentParser:
@@ -140,7 +145,8 @@ def _parser() -> ArgumentParser:
         "--baselines",
         action="store_true",
         help="Add what needs no model: the most frequent option, the prior of a wording's options and the nearest "
-        "picture, all looked up in the training split.",
+        "picture, all looked up in the training split; and show accuracy by how often training asks the same words "
+        "and whether it shows the same picture.",
     )
     parser.add_argument(
         "--controls",

@@ -38,6 +38,8 @@ class DataSettings:
     """Data set: ScienceQA, Alpaca's instructions, or the generated demo of either."""
     data_dir: tuple[Path, ...] = ()
     """Folders with the data; the first that holds a problem wins. For alpaca, its JSON file. The demos need none."""
+    resplit: Literal["official", "wording"] = "official"
+    """ScienceQA's own split, or one in which no wording of val and test occurs in training."""
     limit: int | None = None
     """Use only the first LIMIT problems of each split."""
     train_limit: int | None = None

@@ -36,7 +36,7 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
     if form == "json":
         return _json(table)
     controls = [grid for controls in table.controls for grid in controls_grids(controls)]
-    grids = (_results(table), *comparison_grids(table), *gain_grids(table), *controls)
+    grids = (_results(table), *_classes(table), *comparison_grids(table), *gain_grids(table), *controls)
     return "\n".join(format_grid(grid, form, terminal=terminal) for grid in grids)
 
 
@@ -70,6 +70,33 @@ def _results(table: ResultTable) -> Grid:
         breaks=frozenset(breaks),
         notes=(*result_notes(table), *(f"[{at}] {source}" for at, source in enumerate(publications, start=1))),
     )
+
+
+def _classes(table: ResultTable) -> list[Grid]:
+    """Return the table of further classes, if there are any."""
+    if not table.classes:
+        return []
+    first = next(iter(table.classes.values()))
+    rows, faint = [("questions", *map(str, first["n"]))], {0}
+    breaks = {0}
+    for name, scores in table.classes.items():
+        rows.append((name, *(digits(x) or DASH for x in scores["accuracy"])))
+        if "low" in scores:
+            faint |= {len(rows), len(rows) + 1}
+            rows.append(("  95 % from", *(digits(x) or DASH for x in scores["low"])))
+            rows.append(("  to", *(digits(x) or DASH for x in scores["high"])))
+        if name == table.baselines[-1].name:
+            breaks.add(len(rows) - 1)
+    return [
+        Grid(
+            title="by what the training split shows, accuracy in percent",
+            headers=("", *map(str, first.index)),
+            rows=tuple(rows),
+            faint=frozenset(faint),
+            breaks=frozenset(breaks),
+            notes=("asked: training questions of the same words; picture: of the same pixels, image questions alone",),
+        )
+    ]
 
 
 def is_best(row: Row, column: str, best: dict[str, str]) -> bool:
@@ -191,6 +218,10 @@ def _json(table: ResultTable) -> str:
             {"a": a, "b": b, "columns": compared.astype(object).where(compared.notna(), None).to_dict(orient="index")}
             for (a, b), compared in table.comparisons.items()
         ],
+        "classes": {
+            name: scores.astype(object).where(scores.notna(), None).to_dict(orient="index")
+            for name, scores in table.classes.items()
+        },
         "gains": {name: gains.to_dict(orient="index") for name, gains in table.gains.items()},
         "controls": [controls_record(controls) for controls in table.controls],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -87,6 +87,8 @@ class ResultTable:
     """`compare` of the first system with each other one, if intervals were requested."""
     gains: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Gain of each system over the best baseline of each column, if both were requested."""
+    classes: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """`credit_by_class` of each baseline and system over further classes, with `low` and `high` if requested."""
     unit: Unit | None = None
     """The unit of the intervals, if requested."""
     controls: tuple[Controls, ...] = ()
@@ -115,6 +117,7 @@ def result_table(
     intervals: Unit | None = None,
     published: bool = False,
     baselines: pd.DataFrame | None = None,
+    classes: Mapping[str, pd.Series] | None = None,
 ) -> ResultTable:
     """Score predictions and put them into one table.
 
@@ -126,6 +129,7 @@ def result_table(
             wording are not independent: take `question` only to compare with numbers that ignore that.
         published: append the paper's Table 2.
         baselines: of `baselines.baselines`; without it chance alone stands above the systems.
+        classes: further classes of questions, by name, for a table of their own (`wordings`).
 
     Raises:
         UserError: no system, two with the same name, or predictions that do not fit the questions.
@@ -146,7 +150,19 @@ def result_table(
     below = tuple(
         Row(name=row["system"], digits=row[list(TABLE_COLUMNS)].to_dict(), source=row["source"]) for _, row in theirs
     )
-    return ResultTable(title, rows, below, above, comparisons if intervals else {}, gains, intervals)
+    further = {
+        name: _further(credit, classes, clusters if intervals else None)
+        for name, credit in (*credits.items(), *((row.name, row.frame["correct"].astype(float)) for row in rows))
+        if classes
+    }
+    return ResultTable(title, rows, below, above, comparisons if intervals else {}, gains, further, intervals)
+
+
+def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.Series | None) -> pd.DataFrame:
+    scores = credit_by_class(credit, classes)
+    if clusters is None:
+        return scores
+    return scores.join(resampling.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
 
 
 def _compared(a: ScoredRow, b: ScoredRow, unit: Unit | None, clusters: pd.Series) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from mmadapter.runs.folder import RunFolder, StoredAnswers
 from mmadapter.runs.records import counted_controls
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.scienceqa.records import OnError
+from mmadapter.scienceqa.resplit import Resplitting
 from mmadapter.storage.files import write_whole
 from mmadapter.storage.locks import sole_writer
 from mmadapter.storage.processes import is_first
@@ -37,19 +38,20 @@ def ask_missing(
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
     split: str | None = None,
+    resplit: Resplitting | None = None,
     scoring: Scoring | None = None,
     quiet: bool = False,
 ) -> None:
     """Has every variant of the runs answer what it was not asked yet.
 
     Args:
-        runs, dataset, data_dir, split, scoring: as for `runs.collect.collect`.
+        runs, dataset, data_dir, split, resplit, scoring: as for `runs.collect.collect`.
 
     Raises:
         UserError: the runs are of different questions; another data set than a run's own, for which it keeps no
             answers; a model that cannot be loaded; a broken image.
     """
-    asked = asked_questions(runs, dataset, data_dir, split)
+    asked = asked_questions(runs, dataset, data_dir, split, resplit)
     for run, own in unanswered(runs, split=split, scoring=scoring).items():
         config = RunFolder(run).config
         if config.dataset != asked.data.name:

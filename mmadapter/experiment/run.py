@@ -148,8 +148,8 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
         _check_unused(run, resume)
     check_processes(config.shard)
     check_memory(config, device)
-    data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error).first(config.limit)
-    data = data.first(config.train_limit, "train")
+    data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error, resplit=config.resplit)
+    data = data.first(config.limit).first(config.train_limit, "train")
     data[config.split]  # reject an unknown split before hours are spent
     llm = load_llm(
         config.llm,
@@ -271,4 +271,5 @@ def _frozen(model: MultimodalAdapter) -> MultimodalAdapter:
 def _title(config: RunConfig, data: Dataset) -> str:
     """The table's title: data set, split, and how many problems were left out."""
     skipped = len(data[config.split].skipped)
-    return f"{config.dataset} {config.split}" + (f", {skipped} skipped" if skipped else "")
+    resplit = f", {config.resplit}-disjoint resplit" if config.resplit != "official" else ""
+    return f"{config.dataset} {config.split}{resplit}" + (f", {skipped} skipped" if skipped else "")

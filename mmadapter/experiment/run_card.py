@@ -16,7 +16,7 @@ _CARD = """{opening}
 import mmadapter as mma
 
 model = mma.MultimodalAdapter.from_pretrained("{folder}")
-predictions = mma.predict(model, mma.load_dataset("{dataset}", {data_dir})["{split}"]{scoring})
+predictions = mma.predict(model, mma.load_dataset("{dataset}", {data_dir}{resplit})["{split}"]{scoring})
 ```
 
 ## Configuration
@@ -41,6 +41,7 @@ def run_card(config: RunConfig, model: MultimodalAdapter, table: str, skipped: i
         folder="text" if text_only else "multimodal",
         dataset=config.dataset,
         data_dir=[str(folder) for folder in config.data_dir] or None,
+        resplit="" if config.resplit == "official" else f', resplit="{config.resplit}"',
         split=config.split,
         scoring="" if config.scoring == "likelihood" else f', scoring="{config.scoring}"',
         config=settings,

@@ -19,6 +19,7 @@ from mmadapter.evaluation.predictions import AS_FILED, GENERATED_RULE, Predictio
 from mmadapter.runs.folder import RunFolder, StoredAnswers
 from mmadapter.scienceqa.problems import Dataset, Skipped
 from mmadapter.scienceqa.records import OnError
+from mmadapter.scienceqa.resplit import Resplitting
 from mmadapter.storage.tables import read_table
 
 
@@ -59,6 +60,7 @@ def collect(
     split: str | None = None,
     scoring: Scoring | None = None,
     rule: str | None = None,
+    resplit: Resplitting | None = None,
 ) -> Scored:
     """Read the questions once, then every system's answers to them.
 
@@ -68,6 +70,7 @@ def collect(
         dataset, data_dir, split: those of the runs by default; without a run the split is test.
         scoring: of the runs' answers, likelihood or generate; each run's own by default.
         rule: reads every text anew.
+        resplit: how ScienceQA is split; a run keeps its own.
 
     Raises:
         UserError: nothing is named; the runs are over different questions; an unknown split; predictions that
@@ -75,7 +78,7 @@ def collect(
     """
     if not runs and not files:
         raise UserError("nothing to evaluate: name a run directory, or a file with --predictions")
-    asked = asked_questions(runs, dataset, data_dir, split)
+    asked = asked_questions(runs, dataset, data_dir, split, resplit)
     title, data = asked.title, asked.data
     if asked.on_error == "skip":
         data = _without_skipped(data, RunFolder(runs[0]).answers(asked.split, scoring), asked.split)
@@ -110,7 +113,11 @@ def read_answers(stored: StoredAnswers, questions: pd.DataFrame, *, rule: str | 
 
 
 def asked_questions(
-    runs: Sequence[Path], dataset: str | None, data_dir: Sequence[Path] | None, split: str | None
+    runs: Sequence[Path],
+    dataset: str | None,
+    data_dir: Sequence[Path] | None,
+    split: str | None,
+    resplit: Resplitting | None = None,
 ) -> AskedQuestions:
     """Load the questions that the runs and the user name; the arguments are those of `collect`."""
     configs = {run: RunFolder(run).config for run in runs}
@@ -122,8 +129,15 @@ def asked_questions(
     split = split or common_setting(configs, "split") or "test"
     limit = common_setting(configs, "limit")
     on_error: OnError = common_setting(configs, "on_error") or "stop"
-    whole = load_dataset(dataset, data_dir or None, on_error=on_error)
-    title = f"{dataset} {split}" + (f", first {limit}" if limit else "")
+    trained = common_setting(configs, "resplit")
+    if resplit and trained and resplit != trained:
+        raise UserError(
+            f"--resplit {resplit}: the run was trained on the {trained} split, which may hold its questions"
+        )
+    resplit = resplit or trained or "official"
+    whole = load_dataset(dataset, data_dir or None, on_error=on_error, resplit=resplit)
+    title = f"{dataset} {split}" + (f", {resplit}-disjoint resplit" if resplit != "official" else "")
+    title += f", first {limit}" if limit else ""
     train = whole["train"] if "train" in whole.splits else None
     return AskedQuestions(title=title, data=whole[split].first(limit), train=train, split=split, on_error=on_error)
 

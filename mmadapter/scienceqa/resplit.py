@@ -23,9 +23,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.wording import wording
+
+Resplitting = Literal["official", "wording"]
 
 FILE = Path(__file__).with_name("wording_split.json")
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}

@@ -147,6 +147,11 @@ def test_baselines_are_looked_up_in_the_training_split(tmp_path, capsys):
     names = [row["name"] for row in content["baselines"]]
     assert names == ["chance", "most frequent option", "wording prior", "nearest picture"]
     assert content["gains"]["first"]["Avg"]["baseline"] in names
+    classes = content["classes"]["first"]
+    asked = [classes[name]["n"] for name in ("never asked", "asked 1 to 10 times", "asked more often")]
+    assert sum(asked) == content["n"]
+    shown = sum(classes[name]["n"] for name in ("picture seen", "picture new"))
+    assert shown == content["systems"][0]["columns"]["IMG"]["n"]
 
 
 def test_without_a_training_split_there_is_nothing_to_look_up(arguments, capsys):

@@ -84,7 +84,7 @@ def test_the_python_interface_gives_the_runs_answers(run, data):
 
 def test_eval_and_errors_read_the_run(run, capsys, tmp_path):
     assert eval_main([str(run), "--format", "csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("multimodal,")
+    assert capsys.readouterr().out.splitlines()[2].startswith("multimodal,")
     assert errors_main([str(run), "--output", str(tmp_path / "errors.csv"), "--query", "has_image"]) == 0
     assert pd.read_csv(tmp_path / "errors.csv")["has_image"].all()
 

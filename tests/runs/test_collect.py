@@ -90,3 +90,10 @@ def test_what_cannot_be_asked(make_run, folder, tmp_path, data):
         collect([run, make_run("short", limit=5)], [])
     with pytest.raises(UserError, match="not a run directory"):
         collect([tmp_path / "nowhere"], [])
+
+
+def test_a_run_keeps_its_own_way_of_splitting(make_run):
+    with pytest.raises(UserError, match="--resplit wording: the run was trained on the official split"):
+        collect([make_run("run")], [], resplit="wording")
+    with pytest.raises(UserError, match="resplit is official in .*, wording in "):
+        collect([make_run("run"), make_run("other", resplit="wording")], [])

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmadapter.data import load_dataset
+from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import Dataset, Problem
 from mmadapter.scienceqa.resplit import SHARES, disjoint_split, resplit, wording_split
 from mmadapter.scienceqa.wording import wording
+from tests.scienceqa.conftest import raw_record, write_layout_folder
 
 
 class Picture:
@@ -113,3 +115,22 @@ def test_nothing_heavy_is_imported():
     )
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_load_dataset_deals_out_anew(tmp_path):
+    listed = wording_split()
+    pids = [listed["train"][0], listed["val"][0], listed["test"][0], "999999"]
+    write_layout_folder(tmp_path, {pid: raw_record(split="train") for pid in pids})
+    official = load_dataset("scienceqa", tmp_path)
+    data = load_dataset("scienceqa", tmp_path, resplit="wording")
+    assert official.splits["train"] == tuple(pids)
+    assert {name: list(split) for name, split in data.splits.items()} == {
+        name: [pid] for name, pid in zip(("train", "val", "test"), pids, strict=False)
+    }
+    assert [problem.split for problem in data] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("name", ["demo", "alpaca", "demo-instructions"])
+def test_the_wording_split_is_scienceqas_alone(name):
+    with pytest.raises(UserError, match=f"--resplit wording: is a split of scienceqa, not of {name}"):
+        load_dataset(name, resplit="wording")
