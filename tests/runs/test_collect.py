@@ -96,4 +96,4 @@ def test_a_run_keeps_its_own_way_of_splitting(make_run):
     with pytest.raises(UserError, match="--resplit wording: the run was trained on the official split"):
         collect([make_run("run")], [], resplit="wording")
     with pytest.raises(UserError, match="resplit is official in .*, wording in "):
-        collect([make_run("run"), make_run("other", resplit="wording")], [])
+        collect([make_run("one"), make_run("other", resplit="wording")], [])
