@@ -95,5 +95,5 @@ def test_what_cannot_be_asked(make_run, folder, tmp_path, data):
 def test_a_run_keeps_its_own_way_of_splitting(make_run):
     with pytest.raises(UserError, match="--resplit wording: the run was trained on the official split"):
         collect([make_run("run")], [], resplit="wording")
-    with pytest.raises(UserError, match="resplit is official in .*, wording in "):
+    with pytest.raises(UserError, match=r"resplit is official in .*, wording in "):
         collect([make_run("one"), make_run("other", resplit="wording")], [])
