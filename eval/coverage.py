@@ -59,9 +59,9 @@ class Settings:
     repeats: int = 1000
     """Simulated experiments of each kind."""
     samples: int = 500
-    """Of each bootstrap."""
+    """Samples of each bootstrap."""
     seed: int = 0
-    """Of the simulation."""
+    """Seed of the simulation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,13 @@ class World:
     """Standard deviations of the log-odds, and levels."""
 
     levels: tuple[float, float] = (1.1, 0.8)
-    """Of the two systems: about 70 and 65 %."""
+    """Abilities of the two systems: about 70 and 65 %."""
     wording: float = 1.2
     """What a wording is worth to both."""
     own_wording: float = 0.8
     """To one system beside."""
     seed: float = 0.08
-    """Of a system: about 1.3 points of accuracy between trainings."""
+    """Spread of a system: about 1.3 points of accuracy between trainings."""
     seed_wording: float = 0.5
     """What a seed makes of a wording."""
     slope: float = 0.25

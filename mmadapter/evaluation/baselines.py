@@ -35,7 +35,7 @@ NEAREST, NEAREST_FEATURES, READ_OUT = "nearest picture", "nearest picture (featu
 LEAST = 25
 """Training pictures of one wording from which the read-out is fitted; below that the wording prior answers."""
 PENALTIES = np.logspace(1, 6, 11)
-"""Of the ridge regression; each wording has the one that leaving single training questions out finds best."""
+"""Penalties of the ridge regression; each wording has the one that leaving single training questions out finds best."""
 
 
 @dataclass(frozen=True)

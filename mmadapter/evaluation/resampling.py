@@ -53,7 +53,7 @@ class Estimate:
     """Clusters of one size that would weigh the same: Q^2 / sum of squared sizes."""
     seeds: int
     unit: str
-    """What a cluster is: "wording" or "question"."""
+    """The kind of cluster: "wording" or "question"."""
 
     @property
     def over(self) -> str:
@@ -98,7 +98,7 @@ class Accuracy(Estimate):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """Of two systems on the same questions, in points: the first minus the second."""
+    """The difference of two systems on the same questions, in points: the first minus the second."""
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The differences that the sample does not contradict, in points.
@@ -347,7 +347,7 @@ def sign_flip(
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may be said of two systems."""
+    """The conclusion of comparing two systems."""
 
     word: Literal["better", "worse", "equivalent", "inconclusive"]
     difference: Difference
@@ -355,13 +355,13 @@ class Verdict:
     high: float
     """The 95 % interval of the difference, in points; it is not corrected for the family."""
     p: float
-    """Of no difference; corrected where `family` is above 1."""
+    """p of no difference; corrected where `family` is above 1."""
     family: int
     """Verdicts among which p was corrected by Holm; 1: not corrected."""
     margin: float | None
     """In points, stated beforehand; None: equivalence was not asked for."""
     p_equivalent: float | None
-    """Of a difference of the margin or more, corrected like `p`; None without a margin."""
+    """p of a difference of the margin or more, corrected like `p`; None without a margin."""
 
     @property
     def words(self) -> str:

@@ -140,7 +140,9 @@ def result_table(
         raise UserError(f"two systems have the same name: {', '.join(double)}")
     clusters = resampling.single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
     first, *others = rows = tuple(_scored(system, questions, intervals, clusters) for system in systems)
-    comparisons = {(first.name, other.name): _compared(first, other, intervals, clusters) for other in others}
+    comparisons = {
+        (first.name, other.name): _compared(first, other, intervals, clusters) for other in others if intervals
+    }
     credits = pd.DataFrame({CHANCE: Options.of(questions).credit()}) if baselines is None else baselines
     above = tuple(
         _baseline(name, credits[name], questions, clusters if intervals else None) for name in credits.columns
@@ -155,7 +157,7 @@ def result_table(
         for name, credit in (*credits.items(), *((row.name, row.frame["correct"].astype(float)) for row in rows))
         if classes
     }
-    return ResultTable(title, rows, below, above, comparisons if intervals else {}, gains, further, intervals)
+    return ResultTable(title, rows, below, above, comparisons, gains, further, intervals)
 
 
 def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.Series | None) -> pd.DataFrame:
@@ -165,10 +167,10 @@ def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.S
     return scores.join(resampling.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
 
 
-def _compared(a: ScoredRow, b: ScoredRow, unit: Unit | None, clusters: pd.Series) -> pd.DataFrame:
+def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series) -> pd.DataFrame:
     """Outcomes by class, with interval and test over wordings or, as `compare` has them, over questions."""
     table = compare(a.frame, b.frame)
-    if unit != "wording":
+    if unit == "question":
         return table
     credit_a, credit_b = (row.frame["correct"].astype(float) for row in (a, b))
     found = resampling.compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame))

@@ -26,7 +26,7 @@ class Row:
     tokens: list[int]
     positions: list[int]
     branch: list[int]
-    """Of each token: 0 if all answers share it, else 1 + the index of its answer."""
+    """The branch of each token: 0 if all answers share it, else 1 + the index of its answer."""
     reads: list[tuple[int, int, int]]
     """(answer, column, token) of each scored token; the logits at the column predict it."""
 

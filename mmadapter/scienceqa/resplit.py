@@ -32,9 +32,9 @@ Resplitting = Literal["official", "wording"]
 
 FILE = Path(__file__).with_name("wording_split.json")
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
-"""Of the problems: ScienceQA's own."""
+"""Share of the problems in each split, as in ScienceQA's own."""
 SEED = 0
-"""Of the committed list."""
+"""Seed of the committed list."""
 SIZES = (1, 2, 5, 10, 30)
 """Upper ends of the sizes of wordings that are dealt out together; larger ones are the last group."""
 

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mmadapter.scienceqa.problems import Dataset, ImageSource
 
 SIDE = 32
-"""Of the grey thumbnail, in pixels; the picture is stretched to a square."""
+"""Side of the grey thumbnail, in pixels; the picture is stretched to a square."""
 CACHE_KEY = f"pictures 1, {SIDE} grey, Pillow {PIL.__version__}"
 """All that the values depend on beside the pictures' bytes: a decoder's next release may round otherwise."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known of pictures, by pid."""
+    """Hashes and grey values of pictures, by pid."""
 
     hashes: Mapping[str, str]
     """SHA-256 of size and RGB bytes, in hexadecimal."""
