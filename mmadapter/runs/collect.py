@@ -19,7 +19,7 @@ from mmadapter.evaluation.predictions import AS_FILED, GENERATED_RULE, Predictio
 from mmadapter.runs.folder import RunFolder, StoredAnswers
 from mmadapter.scienceqa.problems import Dataset, Skipped
 from mmadapter.scienceqa.records import OnError
-from mmadapter.scienceqa.resplit import Resplitting
+from mmadapter.scienceqa.resplit import Resplitting, wording_split
 from mmadapter.storage.tables import read_table
 
 
@@ -136,7 +136,10 @@ def asked_questions(
         )
     resplit = resplit or trained or "official"
     whole = load_dataset(dataset, data_dir or None, on_error=on_error, resplit=resplit)
-    title = f"{dataset} {split}" + (f", {resplit}-disjoint resplit" if resplit != "official" else "")
+    title = f"{dataset} {split}"
+    if resplit == "wording":
+        missing = len(wording_split().get(split, ())) - len(whole[split])
+        title += ", wording-disjoint resplit" + (f", {missing} not at hand" if missing else "")
     title += f", first {limit}" if limit else ""
     train = whole["train"] if "train" in whole.splits else None
     return AskedQuestions(title=title, data=whole[split].first(limit), train=train, split=split, on_error=on_error)

@@ -5,9 +5,11 @@ import pytest
 from mmadapter.errors import UserError
 from mmadapter.evaluation.predictions import predictions_frame
 from mmadapter.runs.collect import collect
+from mmadapter.scienceqa.resplit import wording_split
 from tests.evaluation.questions import N_TEST, answers, write_questions
 from tests.evaluation.test_prediction_files import write
 from tests.runs.test_folder import write_run
+from tests.scienceqa.conftest import raw_record
 
 
 @pytest.fixture
@@ -97,3 +99,12 @@ def test_a_run_keeps_its_own_way_of_splitting(make_run):
         collect([make_run("run")], [], resplit="wording")
     with pytest.raises(UserError, match=r"resplit is official in .*, wording in "):
         collect([make_run("one"), make_run("other", resplit="wording")], [])
+
+
+def test_a_resplit_says_what_is_not_at_hand(tmp_path):
+    listed = wording_split()["test"]
+    (tmp_path / "few").mkdir()
+    write_questions(tmp_path / "few", {pid: raw_record(split="train") for pid in listed[:2]})
+    file = write(tmp_path / "some.json", {"results": dict.fromkeys(listed[:2], 0)})
+    scored = collect([], [file], dataset="scienceqa", data_dir=[tmp_path / "few"], resplit="wording")
+    assert scored.title == f"scienceqa test, wording-disjoint resplit, {len(listed) - 2} not at hand"
