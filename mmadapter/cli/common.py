@@ -89,23 +89,8 @@ def command_parser(name: str, description: str, **settings: Any) -> ArgumentPars
         formatter_class=HelpFormatter,
         **settings,
     )
-    parser.add_argument("--quiet", action="store_true", help="Print nothing but errors on stderr.")
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     return parser
-
-
-def add_data_arguments(parser: ArgumentParser) -> None:
-    """Add the flags that choose the questions."""
-    parser.add_argument("--dataset", choices=("demo", "scienceqa"), help="Data set. Default: the run's.")
-    parser.add_argument(
-        "--data-dir", nargs="+", metavar="DIR", help="Folders with the data; the first that holds a problem wins."
-    )
-    parser.add_argument(
-        "--resplit",
-        choices=("official", "wording"),
-        help="ScienceQA's own split, or one in which training has no wording of val and test. Default: the run's.",
-    )
-    parser.add_argument("--split", help="Split. Default: the run's, or test.")
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:

@@ -4,50 +4,61 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
+from mmadapter.cli.common import status
+from mmadapter.cli.options import QuestionSettings, command, option
 from mmadapter.errors import UserError, printable
-from mmadapter.evaluation.rules import RULES
+from mmadapter.evaluation.rules import RuleName
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jsonargparse import ArgumentParser
 
 NAME = "mmadapter-errors"
+ABOUT = """Write the per-question frame of runs and of other systems' predictions to a file, or show the questions that
+were answered wrong."""
 SHOWN = 20
 """Questions printed; --output writes all."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(QuestionSettings):
+    """The flags of the command."""
+
+    sources: tuple[Path, ...] = option("RUN_OR_PREDICTIONS", positional=True)
+    """Run directories and prediction files."""
+    rule: RuleName | None = None
+    """Read every text by this rule."""
+    query: str | None = option("EXPRESSION", default=None)
+    """Keep questions for which it holds, such as 'not correct and grade > 6'."""
+    output: Path | None = option("FILE", default=None)
+    """Write the frame to a .parquet or .csv file."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(NAME, lambda: _errors(argv), debug=wants_debug(argv))
+    return command(NAME, ABOUT, Settings, _errors, argv)
 
 
-def _errors(argv: Sequence[str] | None) -> None:
-    args = parse(_parser(), argv)
-    output = Path(args.output) if args.output else None
+def _errors(args: Settings) -> None:
+    output = args.output
     if output is not None and output.suffix not in (".parquet", ".csv"):
         raise UserError(f"--output {output}: its name must end in .parquet or .csv")
 
     from mmadapter.evaluation.frame import error_frame, split_systems
     from mmadapter.runs.collect import collect, unanswered
 
-    sources = [Path(source) for source in args.sources]
-    runs = [source for source in sources if source.is_dir()]
-    asked = {
-        "dataset": args.dataset,
-        "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
-        "split": args.split,
-        "resplit": args.resplit,
-    }
+    runs = [source for source in args.sources if source.is_dir()]
+    files = [source for source in args.sources if not source.is_dir()]
+    asked = args.questions()
     if unanswered(runs, split=args.split):
         from mmadapter.experiment.asking import ask_missing  # torch takes seconds
 
         ask_missing(runs, **asked, quiet=args.quiet)
     with status("reading questions and predictions", quiet=args.quiet):
-        scored = collect(runs, [source for source in sources if not source.is_dir()], **asked, rule=args.rule)
+        scored = collect(runs, files, **asked, rule=args.rule)
         frames = {system.name: system.frame for system in scored.systems}
         frame = error_frame(frames if len(frames) > 1 else next(iter(frames.values())), scored.data)
     chosen = frame if args.query is None else query(frame, args.query)
@@ -126,21 +137,3 @@ def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) ->
     console.print(Text(printable(title), style="bold"), "", table, sep="\n")
     if len(frame) > SHOWN:
         console.print(Text(f"... {len(frame) - SHOWN:,} more; --output writes all to a file", style="dim"))
-
-
-def _parser() -> ArgumentParser:
-    parser = command_parser(
-        NAME,
-        "Write the per-question frame of runs and of other systems' predictions to a file, or show the questions that "
-        "were answered wrong.",
-    )
-    parser.add_argument(
-        "sources", nargs="+", metavar="RUN_OR_PREDICTIONS", help="Run directories and prediction files."
-    )
-    add_data_arguments(parser)
-    parser.add_argument("--rule", choices=tuple(RULES), help="Read every text by this rule.")
-    parser.add_argument(
-        "--query", metavar="EXPRESSION", help="Keep questions for which it holds, such as 'not correct and grade > 6'."
-    )
-    parser.add_argument("--output", metavar="FILE", help="Write the frame to a .parquet or .csv file.")
-    return parser

@@ -4,57 +4,86 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from mmadapter.cli.common import add_data_arguments, command_parser, parse, run_command, status, wants_debug
+from mmadapter.cli.common import status
+from mmadapter.cli.options import QuestionSettings, command, option
+from mmadapter.config.settings import Scoring
 from mmadapter.errors import UserError, printable
-from mmadapter.evaluation.rules import RULES
+from mmadapter.evaluation.rules import RuleName
 from mmadapter.storage.processes import is_first
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
     from mmadapter.evaluation.reliance import Controls
     from mmadapter.runs.collect import Scored
 
 NAME = "mmadapter-eval"
+ABOUT = """Score runs and predictions of any other system on the same questions, and print the paper's table. Where a
+run has no answers yet (another --split or --scoring, --controls), its model is asked once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(QuestionSettings):
+    """The flags of the command."""
+
+    runs: tuple[Path, ...] = option("RUN", positional=True, default=())
+    """Run directories of mmadapter-train."""
+    predictions: tuple[Path, ...] = option("FILE", default=())
+    """ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction."""
+    scoring: Scoring | None = None
+    """How runs answer: by the likelihood of each option or by greedy generation. Default: as trained."""
+    rule: RuleName | None = None
+    """Read every text by this rule. Default: indices as filed, texts by strict."""
+    intervals: bool = False
+    """Show 95 percent intervals, and test the first system against each other one, question by question."""
+    resample: Literal["wording", "question"] = "wording"
+    """The unit of intervals and tests: wording, as questions that share one are not independent (default), or question,
+    as if they were."""
+    baselines: bool = False
+    """Add what needs no language model, looked up in the training split: the most frequent option, the prior of a
+    wording's options, the nearest picture. Show accuracy by how often training asks the same words and whether it shows
+    the same picture."""
+    controls: bool = False
+    """Ask the models of runs again with a blank, another and no image, and with the options rotated."""
+    report: Path | None = option("FILE.html", default=None)
+    """Also write a self-contained page with figures, calibration, stored controls and every question."""
+    published: bool = False
+    """Add the rows of the paper's Table 2."""
+    format: Literal["table", "markdown", "latex", "csv", "json"] = "table"
+    """Form of the table. Default: table."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: controls without a run.
+        """
+        if self.controls and not self.runs:
+            raise UserError("--controls asks a model again: name its run directory")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(NAME, lambda: _evaluate(argv), debug=wants_debug(argv))
+    return command(NAME, ABOUT, Settings, _evaluate, argv)
 
 
-def _evaluate(argv: Sequence[str] | None) -> None:
-    args = parse(_parser(), argv)
-
-    runs = [Path(run) for run in args.runs]
-    if args.controls and not runs:
-        raise UserError("--controls asks a model again: name its run directory")
-
+def _evaluate(args: Settings) -> None:
     from mmadapter.evaluation.render import render
     from mmadapter.evaluation.table import result_table
     from mmadapter.runs.collect import collect, unanswered
     from mmadapter.runs.records import read_controls
 
-    asked = {
-        "dataset": args.dataset,
-        "data_dir": args.data_dir and [Path(folder) for folder in args.data_dir],
-        "split": args.split,
-        "resplit": args.resplit,
-        "scoring": args.scoring,
-    }
+    asked = args.questions() | {"scoring": args.scoring}
     quiet = args.quiet or not is_first()
-    if unanswered(runs, split=args.split, scoring=args.scoring):
+    if unanswered(args.runs, split=args.split, scoring=args.scoring):
         from mmadapter.experiment.asking import ask_missing  # torch takes seconds
 
-        ask_missing(runs, **asked, quiet=quiet)
+        ask_missing(args.runs, **asked, quiet=quiet)
     if not is_first() and not args.controls:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
-        scored = collect(runs, [Path(file) for file in args.predictions or ()], **asked, rule=args.rule)
+        scored = collect(args.runs, args.predictions, **asked, rule=args.rule)
         table = result_table(
             scored.systems,
             scored.questions,
@@ -84,7 +113,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
         from mmadapter.report.page import write_report
 
         with status("writing the report", quiet=quiet):
-            write_report(scored, Path(args.report), controls=controls)
+            write_report(scored, args.report, controls=controls)
 
 
 def _from_training(scored: Scored) -> dict[str, Any]:
@@ -103,63 +132,3 @@ def _from_training(scored: Scored) -> dict[str, Any]:
         "baselines": baselines(asked, train, pixels=pictures.grey),
         "classes": asked_classes(asked, train) | picture_classes(asked, pictures.hashes, train),
     }
-
-
-def _parser() -> ArgumentParser:
-    parser = command_parser(
-        NAME,
-        "Score runs and predictions of any other system on the same questions, and print the paper's table. Where a "
-        "run has no answers yet (another --split or --scoring, --controls), its model is asked once.",
-    )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="Run directories of mmadapter-train.")
-    parser.add_argument(
-        "--predictions",
-        nargs="+",
-        metavar="FILE",
-        help="ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction.",
-    )
-    add_data_arguments(parser)
-    parser.add_argument(
-        "--scoring",
-        choices=("likelihood", "generate"),
-        help="How runs answer: by the likelihood of each option or by greedy generation. Default: as trained.",
-    )
-    parser.add_argument(
-        "--rule",
-        choices=tuple(RULES),
-        help="Read every text by this rule. Default: indices as filed, texts by strict.",
-    )
-    parser.add_argument(
-        "--intervals",
-        action="store_true",
-        help="Show 95 percent intervals, and test the first system against each other one, question by question.",
-    )
-    parser.add_argument(
-        "--resample",
-        choices=("wording", "question"),
-        default="wording",
-        help="The unit of intervals and tests: wording, as questions that share one are not independent (default), or "
-        "question, as if they were.",
-    )
-    parser.add_argument(
-        "--baselines",
-        action="store_true",
-        help="Add what needs no model: the most frequent option, the prior of a wording's options and the nearest "
-        "picture, all looked up in the training split; and show accuracy by how often training asks the same words "
-        "and whether it shows the same picture.",
-    )
-    parser.add_argument(
-        "--controls",
-        action="store_true",
-        help="Ask the models of runs again with a blank, another and no image, and with the options rotated.",
-    )
-    parser.add_argument(
-        "--report",
-        metavar="FILE.html",
-        help="Also write a self-contained page with figures, calibration, stored controls and every question.",
-    )
-    parser.add_argument("--published", action="store_true", help="Add the rows of the paper's Table 2.")
-    parser.add_argument(
-        "--format", choices=("table", "markdown", "latex", "csv", "json"), default="table", help="Default: table."
-    )
-    return parser

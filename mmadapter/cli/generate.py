@@ -4,37 +4,67 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmadapter.cli.common import command_parser, parse, run_command, status, wants_debug
+from mmadapter.cli.common import status
+from mmadapter.cli.options import CommandSettings, command, option
 from mmadapter.errors import UserError
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
 NAME = "mmadapter-generate"
+ABOUT = """Ask an adapted model to follow an instruction or to answer a question: from --prompt, typed at a terminal, or
+one line each from standard input. Words are printed as they come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(CommandSettings):
+    """The flags of the command."""
+
+    adapter: Path = option("RUN", positional=True)
+    """A run directory, a variant's folder in it, or an adapter's folder."""
+    prompt: str | None = option("TEXT", default=None)
+    """An instruction, or 'question | option | option' for an adapter that answers questions."""
+    context: str = option("TEXT", default="")
+    """The instruction's input, or the question's hint."""
+    image: Path | None = option("FILE", default=None)
+    """A picture, for a multimodal adapter."""
+    interactive: bool = False
+    """Read lines from the terminal: the default without --prompt."""
+    temperature: float | None = option("T", default=None)
+    """0 is greedy. Default: 0.1 for instructions, 0 for questions."""
+    top_p: float = option("P", default=0.75)
+    """Draw from this share of the probability. Default: 0.75."""
+    max_new_tokens: int = option("N", default=256)
+    """Longest answer, in tokens. Default: 256."""
+    seed: int = 0
+    """Seed of what is drawn. Default: 0."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: two sources of prompts, or a number out of its range.
+        """
+        if self.prompt is not None and self.interactive:
+            raise UserError("--prompt and --interactive: choose one")
+        if self.max_new_tokens < 1 or not 0 < self.top_p <= 1 or (self.temperature or 0.0) < 0:
+            raise UserError(
+                "--max-new-tokens must be at least 1, --top-p above 0 and at most 1, --temperature at least 0"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(NAME, lambda: _generate(argv), debug=wants_debug(argv))
+    return command(NAME, ABOUT, Settings, _generate, argv)
 
 
-def _generate(argv: Sequence[str] | None) -> None:
-    args = parse(_parser(), argv)
-    if args.prompt is not None and args.interactive:
-        raise UserError("--prompt and --interactive: choose one")
-    if args.max_new_tokens < 1 or not 0 < args.top_p <= 1 or (args.temperature or 0.0) < 0:
-        raise UserError("--max-new-tokens must be at least 1, --top-p above 0 and at most 1, --temperature at least 0")
-
+def _generate(args: Settings) -> None:
     with status("loading the model", quiet=args.quiet):
         from mmadapter.experiment.reload import load_run_or_adapter
         from mmadapter.inference.responder import Responder
 
         speaker = Responder(
-            load_run_or_adapter(Path(args.adapter)),
-            image=Path(args.image) if args.image is not None else None,
+            load_run_or_adapter(args.adapter),
+            image=args.image,
             max_new_tokens=args.max_new_tokens,
             temperature=args.temperature,
             top_p=args.top_p,
@@ -72,37 +102,3 @@ def _lines(terminal: bool, usage: str) -> Iterator[str]:
             return
         if line:
             yield line
-
-
-def _parser() -> ArgumentParser:
-    parser = command_parser(
-        NAME,
-        "Ask an adapted model to follow an instruction or to answer a question: from --prompt, typed at a terminal, or "
-        "one line each from standard input. Words are printed as they come.",
-    )
-    parser.add_argument(
-        "adapter", metavar="RUN", help="A run directory, a variant's folder in it, or an adapter's folder."
-    )
-    parser.add_argument(
-        "--prompt",
-        metavar="TEXT",
-        help="An instruction, or 'question | option | option' for an adapter that answers questions.",
-    )
-    parser.add_argument(
-        "--context", metavar="TEXT", default="", help="The instruction's input, or the question's hint."
-    )
-    parser.add_argument("--image", metavar="FILE", help="A picture, for a multimodal adapter.")
-    parser.add_argument(
-        "--interactive", action="store_true", help="Read lines from the terminal: the default without --prompt."
-    )
-    parser.add_argument(
-        "--temperature", type=float, metavar="T", help="0 is greedy. Default: 0.1 for instructions, 0 for questions."
-    )
-    parser.add_argument(
-        "--top-p", type=float, metavar="P", default=0.75, help="Draw from this share of the probability. Default: 0.75."
-    )
-    parser.add_argument(
-        "--max-new-tokens", type=int, metavar="N", default=256, help="Longest answer, in tokens. Default: 256."
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Seed of what is drawn. Default: 0.")
-    return parser

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmadapter.cli.common import command_parser, parse, run_command, wants_debug
-from mmadapter.cli.options import add_options, values_of
+from mmadapter.cli.options import CommandSettings, add_options, option, values_of
 from mmadapter.config.presets import PRESET_NEEDS, PRESETS, preset_config
 from mmadapter.config.settings import RunConfig
 from mmadapter.errors import UserError
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 NAME = "mmadapter-train"
 GROUPS = ("data", "model", "adapter", "recipe", "placement", "evaluation", "run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(CommandSettings):
+    """The command's own flags, beside those of a `RunConfig`."""
+
+    config: Path | None = option("FILE.yaml", default=None)
+    """Settings that override the preset's."""
+    print_config: bool = False
+    """Print every setting with its value, and stop."""
+    resume: bool = False
+    """Go on with the run in the output folder."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,8 +93,6 @@ def _parser() -> ArgumentParser:
         "paper's table. A setting that is not given has the preset's value: --print-config shows all.",
         usage=f"{NAME} [--dataset NAME] [--data-dir DIR ...] [--preset NAME] [SETTINGS]",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="Settings that override the preset's.")
-    parser.add_argument("--print-config", action="store_true", help="Print every setting with its value, and stop.")
-    parser.add_argument("--resume", action="store_true", help="Go on with the run in the output folder.")
+    add_options(parser, Settings, defaults=True)
     add_options(parser, RunConfig, GROUPS)
     return parser

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mmadapter.errors import UserError
 from mmadapter.scienceqa.problems import LETTERS
@@ -32,6 +32,7 @@ class Parsed(NamedTuple):
     """Why the text did not parse; None if it did. With a prediction beside it, that one is a guess."""
 
 
+RuleName = Literal["strict", "official", "llava", "lavin", "mmcot", "lmms-eval"]
 Rule = Callable[[str, int, str], Parsed]
 """text, number of options of the question, pid -> Parsed."""
 

@@ -1,6 +1,7 @@
 """Every rule against what its original does with the same text."""
 
 from collections import Counter
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.rules import RULES, parse_outputs, random_credit
+from mmadapter.evaluation.rules import RULES, RuleName, parse_outputs, random_credit
 
 GUESS = "guess"
 WRONG = None
@@ -99,3 +100,7 @@ def test_random_credit_is_what_guessing_adds_on_average():
     right = [RULES["official"]("", n, f"{pid} {n}").prediction == 1 for pid, n in asked]
     expected = random_credit(pd.Series(True, index=range(800)), pd.Series([n for _, n in asked]))
     assert 100 * sum(right) / 800 == pytest.approx(expected, abs=6)
+
+
+def test_the_names_are_those_of_the_rules():
+    assert get_args(RuleName) == tuple(RULES)
