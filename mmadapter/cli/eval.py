@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmadapter.cli.common import status
 from mmadapter.cli.options import QuestionSettings, command, option
+from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import Scoring
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RuleName
@@ -43,8 +44,10 @@ class Settings(QuestionSettings):
     as if they were."""
     baselines: bool = False
     """Add what needs no language model, looked up in the training split: the most frequent option, the prior of a
-    wording's options, the nearest picture. Show accuracy by how often training asks the same words and whether it shows
-    the same picture."""
+    wording's options, the nearest picture by pixels and by the run's image tower, a linear read-out of its features.
+    Show accuracy by how often training asks the same words and whether it shows the same picture."""
+    tower: str | None = option("NAME", default=None)
+    """Image tower for --baselines, as --clip of mmadapter-train. Default: the first run's; without a run, none."""
     controls: bool = False
     """Ask the models of runs again with a blank, another and no image, and with the options rotated."""
     report: Path | None = option("FILE.html", default=None)
@@ -84,13 +87,15 @@ def _evaluate(args: Settings) -> None:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
         scored = collect(args.runs, args.predictions, **asked, rule=args.rule)
+    looked_up = _from_training(args, scored, quiet=quiet) if args.baselines else {}
+    with status("scoring", quiet=quiet):
         table = result_table(
             scored.systems,
             scored.questions,
             title=scored.title,
             intervals=args.resample if args.intervals else None,
             published=args.published,
-            **(_from_training(scored) if args.baselines else {}),
+            **looked_up,
         )
     for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
@@ -116,19 +121,20 @@ def _evaluate(args: Settings) -> None:
             write_report(scored, args.report, controls=controls)
 
 
-def _from_training(scored: Scored) -> dict[str, Any]:
-    """Look up in the training split: baselines without a model, and classes of what training shows already."""
-    from mmadapter.evaluation.baselines import baselines
-    from mmadapter.evaluation.frame import question_frame
-    from mmadapter.evaluation.wordings import asked_classes, picture_classes
-    from mmadapter.storage.paths import cache_dir
-    from mmadapter.vision.pictures import question_pictures, read_pictures
+def _from_training(args: Settings, scored: Scored, *, quiet: bool) -> dict[str, Any]:
+    """Look up in the training split: baselines without a language model, and classes of what training shows already."""
+    from mmadapter.experiment.lookups import look_up
+    from mmadapter.runs.folder import RunFolder
 
     if not scored.train:
         raise UserError("--baselines looks questions up in the training split: this data set has none at hand")
-    pictures = read_pictures(question_pictures(scored.data, scored.train), cache_dir() / "pictures.npz")
-    asked, train = scored.questions, question_frame(scored.train)
-    return {
-        "baselines": baselines(asked, train, pixels=pictures.grey),
-        "classes": asked_classes(asked, train) | picture_classes(asked, pictures.hashes, train),
-    }
+    towers = {(c.clip, c.scales): None for run in args.runs if (c := RunFolder(run).config).variant != "text"}
+    if args.tower:
+        towers = {(args.tower, PRESETS["small"].scales): None}
+    features = None
+    if towers:
+        from mmadapter.experiment.features import tower_features  # torch takes seconds
+
+        features = tower_features(*next(iter(towers)), scored.data, scored.train, quiet=quiet)
+    found = look_up(scored.data, scored.train, features)
+    return {"baselines": found.baselines, "classes": found.classes}
