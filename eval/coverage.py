@@ -27,15 +27,10 @@ from eval.results import FOLDER
 from mmadapter.cli.options import program
 from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
+from mmadapter.evaluation.clusters import single_questions
+from mmadapter.evaluation.estimates import estimate_accuracy, estimate_difference
 from mmadapter.evaluation.frame import question_frame
-from mmadapter.evaluation.resampling import (
-    Draws,
-    bootstrap_bounds,
-    draw,
-    estimate_accuracy,
-    estimate_difference,
-    single_questions,
-)
+from mmadapter.evaluation.resampling import Draws, bootstrap_bounds, draw
 from mmadapter.evaluation.wordings import cluster_ids, option_count_classes
 from mmadapter.runs.provenance import provenance
 from mmadapter.storage.files import write_text
@@ -43,7 +38,7 @@ from mmadapter.storage.files import write_text
 FILE = FOLDER / "coverage.json"
 METHODS = ("questions", "bootstrap", "bca", "cluster-t")
 """Questions as if independent (the comparison that fails), clusters drawn with replacement (percentile and BCa), and
-what `mmadapter.evaluation.resampling` does by default."""
+what `mmadapter.evaluation.estimates` does by default."""
 SEEDS = (1, 3, 5)
 SHAPES = ("Avg", "IMG", "NO", "5 options", "LAN, every 50th wording")
 """Classes whose cluster sizes are taken."""

@@ -10,15 +10,17 @@ from typing import Literal
 import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation import resampling
+from mmadapter.evaluation import estimates
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS, accuracy_by_class, digits, published_rows, question_classes
 from mmadapter.evaluation.baselines import CHANCE, Options, credit_by_class
 from mmadapter.evaluation.calibration import expected_calibration_error
+from mmadapter.evaluation.clusters import single_questions
 from mmadapter.evaluation.frame import answered
 from mmadapter.evaluation.predictions import Predictions
 from mmadapter.evaluation.reliance import Controls
 from mmadapter.evaluation.rules import random_credit
 from mmadapter.evaluation.statistics import accuracy_intervals, compare
+from mmadapter.evaluation.verdicts import compare_by_class
 from mmadapter.evaluation.wordings import cluster_ids
 
 REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
@@ -49,7 +51,7 @@ class BaselineRow(Row):
     credit: pd.Series
     """Credit of each question by pid."""
     intervals: pd.DataFrame | None
-    """`resampling.accuracy_intervals`, if requested."""
+    """`estimates.accuracy_intervals`, if requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ def result_table(
         raise UserError("nothing to evaluate: name a run directory or a file of predictions")
     if double := [name for name, times in Counter(system.name for system in systems).items() if times > 1]:
         raise UserError(f"two systems have the same name: {', '.join(double)}")
-    clusters = resampling.single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
+    clusters = single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
     first, *others = rows = tuple(_scored(system, questions, intervals, clusters) for system in systems)
     comparisons = {
         (first.name, other.name): _compared(first, other, intervals, clusters) for other in others if intervals
@@ -164,7 +166,7 @@ def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.S
     scores = credit_by_class(credit, classes)
     if clusters is None:
         return scores
-    return scores.join(resampling.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
+    return scores.join(estimates.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
 
 
 def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series) -> pd.DataFrame:
@@ -173,7 +175,7 @@ def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series) -> pd
     if unit == "question":
         return table
     credit_a, credit_b = (row.frame["correct"].astype(float) for row in (a, b))
-    found = resampling.compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame))
+    found = compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame))
     changed = ["low", "high", "p", "p_holm"]
     return table.assign(p_mcnemar=table["p"], **{name: found.loc[table.index, name] for name in changed})
 
@@ -188,7 +190,7 @@ def _baseline(name: str, credit: pd.Series, questions: pd.DataFrame, clusters: p
         credit=credit,
         intervals=None
         if clusters is None
-        else resampling.accuracy_intervals(credit, clusters, classes)[["low", "high"]],
+        else estimates.accuracy_intervals(credit, clusters, classes)[["low", "high"]],
     )
 
 
@@ -205,7 +207,7 @@ def _gains(row: ScoredRow, credits: pd.DataFrame, clusters: pd.Series) -> pd.Dat
             continue
         member = mask.astype(bool)
         best = credits[member].mean().idxmax()
-        found = resampling.estimate_difference(
+        found = estimates.estimate_difference(
             row.frame.loc[member, "correct"].astype(float), credits.loc[member, best], clusters
         )
         low, high = found.interval()
@@ -231,7 +233,7 @@ def _scored(system: Predictions, questions: pd.DataFrame, unit: Unit | None, clu
         intervals = accuracy_intervals(frame)
     elif unit == "wording":
         credit = frame["correct"].astype(float)
-        intervals = resampling.accuracy_intervals(credit, clusters, question_classes(frame))[["low", "high"]]
+        intervals = estimates.accuracy_intervals(credit, clusters, question_classes(frame))[["low", "high"]]
     return ScoredRow(
         name=system.name,
         digits={column: digits(accuracy) for column, accuracy in scores["accuracy"].items()},

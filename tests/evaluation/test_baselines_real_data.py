@@ -8,8 +8,10 @@ import pytest
 from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
 from mmadapter.evaluation.baselines import CHANCE, FREQUENT, NEAREST, PRIOR, baselines, credit_by_class
+from mmadapter.evaluation.estimates import accuracy_intervals
 from mmadapter.evaluation.frame import question_frame
-from mmadapter.evaluation.resampling import accuracy_intervals, bootstrap_interval, compare_by_class
+from mmadapter.evaluation.resampling import bootstrap_interval
+from mmadapter.evaluation.verdicts import compare_by_class
 from mmadapter.evaluation.wordings import asked_classes, cluster_ids, times_asked, wordings
 from mmadapter.vision.pictures import question_pictures, read_pictures
 

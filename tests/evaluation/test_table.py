@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mmadapter.evaluation import resampling
+from mmadapter.evaluation import estimates
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS, question_classes
 from mmadapter.evaluation.baselines import CHANCE, FREQUENT, PRIOR, baselines
 from mmadapter.evaluation.frame import question_frame
@@ -49,8 +49,8 @@ def test_intervals_have_their_unit(unit, systems, asked):
     for column in ("Avg", "IMG"):
         member = question_classes(frame)[column].astype(bool)
         credit, other = (each.frame.loc[member, "correct"].astype(float) for each in table.rows)
-        assert tuple(row.intervals.loc[column]) == resampling.estimate_accuracy(credit, cluster_ids(asked)).interval()
-        difference = resampling.estimate_difference(credit, other, cluster_ids(asked))
+        assert tuple(row.intervals.loc[column]) == estimates.estimate_accuracy(credit, cluster_ids(asked)).interval()
+        difference = estimates.estimate_difference(credit, other, cluster_ids(asked))
         assert tuple(compared.loc[column, ["low", "high"]]) == pytest.approx(difference.interval())
         assert compared.loc[column, "p"] == pytest.approx(difference.p())
     assert compared["p_mcnemar"].equals(compare(frame, table.rows[1].frame)["p"].rename("p_mcnemar"))
