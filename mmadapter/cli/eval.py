@@ -42,6 +42,9 @@ class Settings(QuestionSettings):
     resample: Literal["wording", "question"] = "wording"
     """The unit of intervals and tests: wording, as questions that share one are not independent (default), or question,
     as if they were."""
+    margin: float | None = option("POINTS", default=None)
+    """With --intervals: points of accuracy that do not matter, stated before looking. Two systems shown to differ by
+    less are called equivalent (two one-sided tests)."""
     baselines: bool = False
     """Add what needs no language model, looked up in the training split: the most frequent option, the prior of a
     wording's options, the nearest picture by pixels and by the run's image tower, a linear read-out of its features.
@@ -60,8 +63,10 @@ class Settings(QuestionSettings):
     def __post_init__(self) -> None:
         """
         Raises:
-            UserError: controls without a run.
+            UserError: controls without a run, or a margin that nothing is tested against.
         """
+        if self.margin is not None and (not self.intervals or self.resample != "wording" or self.margin <= 0):
+            raise UserError("--margin: must be above 0, and needs --intervals over wordings")
         if self.controls and not self.runs:
             raise UserError("--controls asks a model again: name its run directory")
 
@@ -95,6 +100,7 @@ def _evaluate(args: Settings) -> None:
             title=scored.title,
             intervals=args.resample if args.intervals else None,
             published=args.published,
+            margin=args.margin,
             **looked_up,
         )
     for each in () if quiet else scored.data.skipped:  # the title only counts them

@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 from mmadapter.config.settings import InputFormat, Scoring
-from mmadapter.controls.interventions import White, rotated, shuffled, turned_back, with_images
+from mmadapter.controls.interventions import White, rotated, shuffled, shuffled_within, turned_back, with_images
 from mmadapter.evaluation.reliance import LABELS, ROTATION
 from mmadapter.inference.image_features import images_seen
 from mmadapter.inference.predict import predict
 from mmadapter.model import MultimodalAdapter
 from mmadapter.scienceqa.problems import Dataset
+from mmadapter.scienceqa.wording import wording
 
 
 def control_answers(
@@ -31,7 +32,8 @@ def control_answers(
     """Ask a model all questions under every control condition.
 
     Questions with an image are asked under all image conditions, the true one included, in the same batches: rounding
-    depends on the batch, so it changes no answer. Every question is asked once for each further rotation.
+    depends on the batch, so it changes no answer. Of the condition `within` only the answers with another picture are
+    kept. Every question is asked once for each further rotation.
 
     Args:
         answers: the model's predictions of the unchanged `data` with the same scoring, which are rotation 0.
@@ -54,6 +56,9 @@ def control_answers(
         title = LABELS.get(condition, f"options, {condition}")
         store = store_activations and condition not in turns
         said = predict(model, asked, scoring=scoring, file=file, store_activations=store, title=title, quiet=quiet)
+        if condition == "within":
+            true = changed["true"].problems
+            said = said[[asked.problems[pid].image is not true[pid].image for pid in said["pid"]]]
         found[condition] = turned_back(said, asked, turns.get(condition, 0))[columns]
     records = pd.concat(found, names=["condition"]).reset_index("condition").reset_index(drop=True)
     return records.astype({"condition": "string"})
@@ -65,9 +70,11 @@ def _image_conditions(data: Dataset, form: InputFormat) -> dict[str, Dataset]:
     if not images:
         return {}
     seen, others = data.only(images), shuffled(images, seed=0)
+    within = shuffled_within(images, {pid: wording(data.problems[pid].question) for pid in images}, seed=0)
     return {
         "true": with_images(seen, lambda problem: images[problem.pid]),
         "blank": with_images(seen, lambda problem: White()),
         "shuffled": with_images(seen, lambda problem: others[problem.pid]),
+        "within": with_images(seen, lambda problem: within.get(problem.pid, images[problem.pid])),
         "none": with_images(seen, lambda problem: None),
     }

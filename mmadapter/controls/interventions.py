@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -63,6 +63,27 @@ def shuffled(images: dict[str, ImageSource], seed: int) -> dict[str, ImageSource
     pids = list(images)
     contents = [hashlib.sha256(images[pid].read()).digest() for pid in pids]
     return {pid: images[pids[other]] for pid, other in zip(pids, derangement(contents, seed), strict=True)}
+
+
+def shuffled_within(images: dict[str, ImageSource], words: Mapping[str, str], seed: int) -> dict[str, ImageSource]:
+    """Give each question's image to another question of the same words, whose own image differs in content.
+
+    Args:
+        images: by pid.
+        words: the wording of each question, by pid.
+
+    Returns:
+        A random one of those images by pid. Questions whose wording has no other image are left out.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    content = {pid: hashlib.sha256(image.read()).digest() for pid, image in images.items()}
+    groups: dict[str, list[str]] = {}
+    for pid in images:
+        groups.setdefault(words[pid], []).append(pid)
+    others = {pid: [other for other in groups[words[pid]] if content[other] != content[pid]] for pid in images}
+    return {pid: images[Random(f"{seed} {pid}").choice(found)] for pid, found in others.items() if found}
 
 
 def derangement(contents: Sequence[Hashable], seed: int) -> list[int]:

@@ -1,9 +1,9 @@
 """Does the model look at the image, and does it read the options? Its answers under other conditions, counted.
 
-The image is the true one, a blank one, another question's, or none; a model that looks loses by the last three. The
-options are rotated, so that each stands at every place once; a model that reads them keeps its option, one that does
-not keeps its letter. In all functions `records` are the answers that `controls.asking.control_answers` returns, and
-`questions` is the `frame.question_frame` of the same questions.
+The image is the true one, a blank one, another question's, that of another question of the same words, or none; a
+model that looks loses by the last four. The options are rotated, so that each stands at every place once; a model that
+reads them keeps its option, one that does not keeps its letter. In all functions `records` are the answers that
+`controls.asking.control_answers` returns, and `questions` is the `frame.question_frame` of the same questions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,17 @@ from mmadapter.evaluation.frame import answered
 from mmadapter.evaluation.grid import DASH, Grid, p_digits
 from mmadapter.evaluation.statistics import accuracy_intervals, compare
 
-LABELS = {"true": "true image", "blank": "blank image", "shuffled": "shuffled image", "none": "no image"}
+LABELS = {
+    "true": "true image",
+    "blank": "blank image (*)",
+    "shuffled": "another question's",
+    "within": "same words, other image",
+    "none": "no image",
+}
 CONDITIONS = tuple(LABELS)
-"""Conditions of the image, in the order of the table."""
+"""Conditions of the image, in the order of the table. `within` is asked only of questions whose wording has a second
+picture; runs from before 2026-11-27 lack it."""
+UNLIKE_TRAINING = "(*) training shows no blank picture: the answers may be wrong for that reason alone"
 ROTATION = "rotation {}"
 """Conditions of the options: as many as there are options, 0 being the original order."""
 CONTROL_COLUMNS = ("condition", "pid", "prediction", "probabilities")
@@ -67,32 +75,38 @@ def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | 
         by: a column of `questions`, with a class for each of its values; `RELIANCE_COLUMNS` by default.
 
     Returns:
-        A row for each condition and class, over the questions with an image: `question_class`, `condition`, `n`,
-        `correct`, `accuracy`, `low`, `high` (in percent). Compared with the true image, and NaN for it: `changed`,
-        the number of other answers; `only_this` and `only_true`, questions right under only one of the two;
-        `difference` in points with `difference_low` and `difference_high`, `p` and `p_holm`, all of
-        `statistics.compare`. Classes without questions or with a dash in the table are left out; by a column, so
+        A row for each condition and class, over the questions with an image that were asked under the condition:
+        `question_class`, `condition`, `n`, `correct`, `accuracy`, `low`, `high` (in percent). Compared with the true
+        image, and NaN for it: `changed`, the number of other answers; `only_this` and `only_true`, questions right
+        under only one of the two; `difference` in points with `difference_low` and `difference_high`, `p` and `p_holm`,
+        all of `statistics.compare`. Classes without questions or with a dash in the table are left out; by a column, so
         are the questions whose value is unknown.
     """
     answers = {name: records[records["condition"] == name] for name in CONDITIONS}
     if answers["true"].empty:
         return pd.DataFrame(columns=_COUNTED)
     asked = questions.loc[questions.index.isin(answers["true"]["pid"])]
-    frames = {name: answered(asked, given, name) for name, given in answers.items()}
+    frames = {
+        name: answered(asked.loc[asked.index.isin(given["pid"])], given, name)
+        for name, given in answers.items()
+        if len(given)
+    }
     if by is None:
         classes = {name: mask for name, mask in question_classes(asked).items() if name not in ("IMG", "NO")}
     else:
         classes = value_classes(asked[by].astype("string"))
     tables = []
     for condition, frame in frames.items():
-        table = accuracy_by_class(frame, classes).join(accuracy_intervals(frame, classes))
+        own = {name: mask.loc[frame.index] for name, mask in classes.items()}
+        table = accuracy_by_class(frame, own).join(accuracy_intervals(frame, own))
         table = table[(table["n"] > 0) & (table["unknown"] == 0)].assign(condition=condition)
         if condition != "true":
-            tests = compare(frame, frames["true"], by=classes)
+            true = frames["true"].loc[frame.index]
+            tests = compare(frame, true, by=own)
             names = {"only_a": "only_this", "only_b": "only_true", "low": "difference_low", "high": "difference_high"}
             table = table.join(tests[[*names, "difference", "p", "p_holm"]].rename(columns=names))
-            other = frame["prediction"].fillna(-1) != frames["true"]["prediction"].fillna(-1)
-            table["changed"] = [int((classes[name] & other).sum()) for name in table.index]
+            other = frame["prediction"].fillna(-1) != true["prediction"].fillna(-1)
+            table["changed"] = [int((own[name] & other).sum()) for name in table.index]
         tables.append(table)
     counted = pd.concat(tables).rename(index={"Avg": "IMG"}).rename_axis("question_class").reset_index()
     return counted[_COUNTED].astype(dict.fromkeys(("changed", "only_this", "only_true"), "Int64"))
@@ -155,6 +169,8 @@ def _image_grid(controls: Controls) -> Grid:
     rows, faint = [], {0}
     for condition, label in LABELS.items():
         found = controls.images[controls.images["condition"] == condition]
+        if found.empty:
+            continue
         found = found.set_index("question_class").reindex(RELIANCE_COLUMNS)
         accuracies = [digits(x) or DASH for x in found["accuracy"]]
         if condition == "true":
@@ -162,9 +178,12 @@ def _image_grid(controls: Controls) -> Grid:
             rows.append((label, *accuracies, ""))
             continue
         p = found["p_holm"].where(found.index != "IMG", found["p"])
-        faint |= {len(rows) + 1, len(rows) + 2}
+        rows.append((label, *accuracies, str(found.loc["IMG", "changed"])))
+        if condition == "within":
+            faint.add(len(rows))
+            rows.append(("  questions", *(digits(x, ".0f") or DASH for x in found["n"]), ""))
+        faint |= {len(rows), len(rows) + 1}
         rows += [
-            (label, *accuracies, str(found.loc["IMG", "changed"])),
             ("  minus true", *(digits(x, "+.2f") or DASH for x in found["difference"]), ""),
             ("  p", *map(p_digits, p), ""),
         ]
@@ -175,7 +194,8 @@ def _image_grid(controls: Controls) -> Grid:
         faint=frozenset(faint),
         breaks=frozenset({0}),
         notes=(
-            "changed: answers that differ from those with the true image",
+            "changed: answers that differ from those with the true image, over the same questions",
+            UNLIKE_TRAINING,
             "p: McNemar's exact test against the true image; Holm's correction over all columns but IMG",
         ),
     )

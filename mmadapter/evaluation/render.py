@@ -133,7 +133,7 @@ def result_notes(table: ResultTable) -> list[str]:
 def comparison_grids(table: ResultTable) -> list[Grid]:
     """Return a table for each pair of systems, if intervals were requested."""
     return [
-        comparison_grid(compared, a, b, title=f"{a} minus {b}, question by question")
+        comparison_grid(compared, a, b, title=f"{a} minus {b}, question by question", margin=table.margin)
         for (a, b), compared in table.comparisons.items()
     ]
 
@@ -162,28 +162,32 @@ def gain_grids(table: ResultTable) -> list[Grid]:
     ]
 
 
-def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str) -> Grid:
-    """Return the result of `statistics.compare` as a table, one row for each class."""
+def comparison_grid(compared: pd.DataFrame, a: str, b: str, *, title: str, margin: float | None = None) -> Grid:
+    """Return the result of `statistics.compare` or `verdicts.compare_by_class` as a table, one row for each class."""
+    judged = "verdict" in compared
+    notes = ["p: McNemar's exact test; p Holm: corrected for all rows but Avg; interval: paired bootstrap"]
+    if judged:
+        within = f", equivalent: TOST within {margin:g} points" if margin else "; inconclusive is not equally good"
+        notes = [
+            "p: t test over wordings; p Holm: corrected for all rows but Avg; interval: over wordings, not corrected",
+            f"verdict: by p Holm at 0.05{within}; over questions alone, one seed",
+        ]
     return Grid(
         title=title,
-        headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED),
+        headers=("", "n", "both right", f"only {a}", f"only {b}", "both wrong", *COMPARED, *["verdict"] * judged),
         rows=tuple(
             (
                 str(name),
                 *map(str, row[["n", *OUTCOMES]]),
                 *(f"{x:+.2f}" for x in row[["difference", "low", "high"]]),
                 *map(p_digits, row[["p", "p_holm"]]),
+                *([row["verdict"]] if judged else []),
             )
             for name, row in compared.astype(object).iterrows()
         ),
-        notes=(_TESTED["p_mcnemar" in compared],),
+        words=frozenset({"", "verdict"}),
+        notes=tuple(notes),
     )
-
-
-_TESTED = {
-    True: "p: t test over wordings; p Holm: corrected for all rows but Avg; interval: over wordings, not corrected",
-    False: "p: McNemar's exact test; p Holm: corrected for all rows but Avg; interval: paired bootstrap",
-}
 
 
 def _csv(table: ResultTable) -> str:

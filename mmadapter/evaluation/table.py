@@ -93,6 +93,8 @@ class ResultTable:
     """`credit_by_class` of each baseline and system over further classes, with `low` and `high` if requested."""
     unit: Unit | None = None
     """The unit of the intervals, if requested."""
+    margin: float | None = None
+    """Points within which two systems may be called equivalent, if stated."""
     controls: tuple[Controls, ...] = ()
     """Controls of the systems whose models were asked under other conditions."""
 
@@ -120,6 +122,7 @@ def result_table(
     published: bool = False,
     baselines: pd.DataFrame | None = None,
     classes: Mapping[str, pd.Series] | None = None,
+    margin: float | None = None,
 ) -> ResultTable:
     """Score predictions and put them into one table.
 
@@ -132,6 +135,8 @@ def result_table(
         published: append the paper's Table 2.
         baselines: of `baselines.baselines`; without it chance alone stands above the systems.
         classes: further classes of questions, by name, for a table of their own (`wordings`).
+        margin: points of accuracy that do not matter, stated beforehand: two systems whose difference is shown to be
+            smaller are called equivalent. Needs intervals over wordings.
 
     Raises:
         UserError: no system, two with the same name, or predictions that do not fit the questions.
@@ -143,7 +148,7 @@ def result_table(
     clusters = single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
     first, *others = rows = tuple(_scored(system, questions, intervals, clusters) for system in systems)
     comparisons = {
-        (first.name, other.name): _compared(first, other, intervals, clusters) for other in others if intervals
+        (first.name, other.name): _compared(first, other, intervals, clusters, margin) for other in others if intervals
     }
     credits = pd.DataFrame({CHANCE: Options.of(questions).credit()}) if baselines is None else baselines
     above = tuple(
@@ -159,7 +164,7 @@ def result_table(
         for name, credit in (*credits.items(), *((row.name, row.frame["correct"].astype(float)) for row in rows))
         if classes
     }
-    return ResultTable(title, rows, below, above, comparisons, gains, further, intervals)
+    return ResultTable(title, rows, below, above, comparisons, gains, further, intervals, margin)
 
 
 def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.Series | None) -> pd.DataFrame:
@@ -169,14 +174,14 @@ def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.S
     return scores.join(estimates.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
 
 
-def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series) -> pd.DataFrame:
+def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series, margin: float | None) -> pd.DataFrame:
     """Outcomes by class, with interval and test over wordings or, as `compare` has them, over questions."""
     table = compare(a.frame, b.frame)
     if unit == "question":
         return table
     credit_a, credit_b = (row.frame["correct"].astype(float) for row in (a, b))
-    found = compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame))
-    changed = ["low", "high", "p", "p_holm"]
+    found = compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame), margin)
+    changed = ["low", "high", "p", "p_holm", "verdict"]
     return table.assign(p_mcnemar=table["p"], **{name: found.loc[table.index, name] for name in changed})
 
 

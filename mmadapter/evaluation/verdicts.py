@@ -19,48 +19,6 @@ ALPHA = 0.05
 """Error rate of a verdict."""
 
 
-def compare_by_class(
-    credit_a: Credit, credit_b: Credit, clusters: pd.Series, classes: Mapping[str, pd.Series]
-) -> pd.DataFrame:
-    """Two systems on the same questions, class by class, as `statistics.compare` does it over questions.
-
-    Args:
-        credit_a, credit_b, clusters: as for `estimate_difference`.
-        classes: boolean masks by name; those without questions and those with <NA> are left out.
-
-    Returns:
-        A row a class: `n`, `clusters`, `difference` in points, `low`, `high` (95 %), `p` of no difference, `p_holm`
-        corrected for as many classes as there are (Avg not among them: NaN), `p_flip` of `sign_flip`, and `p_mcnemar`
-        over single questions, NaN where there are fractions or several seeds.
-    """
-    rows: dict[str, dict[str, float]] = {}
-    single = all(
-        np.isin(each, (0, 1)).all() and each.shape[1] == 1 for each in map(credit_matrix, (credit_a, credit_b))
-    )
-    for name, mask in classes.items():
-        if mask.isna().any() or not mask.any():
-            continue
-        member = mask.astype(bool).loc[credit_a.index]
-        a, b = credit_a[member], credit_b.loc[credit_a.index][member]
-        found = estimate_difference(a, b, clusters)
-        low, high = found.interval()
-        apart = (credit_matrix(a) - credit_matrix(b))[:, 0] if single else np.array([])
-        rows[name] = {
-            "n": found.n,
-            "clusters": found.clusters,
-            "difference": found.value,
-            "low": low,
-            "high": high,
-            "p": found.p(),
-            "p_flip": sign_flip(a, b, clusters),
-            "p_mcnemar": mcnemar(int((apart > 0).sum()), int((apart < 0).sum())) if single else math.nan,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    family = [name for name in rows if name != "Avg"]
-    table.loc[family, "p_holm"] = _holm([rows[name]["p"] for name in family])
-    return table
-
-
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The conclusion of comparing two systems."""
@@ -129,6 +87,56 @@ def verdicts(differences: Mapping[str, Difference], margin: float | None = None)
             p_equivalent=same.get(name),
         )
     return found
+
+
+def compare_by_class(
+    credit_a: Credit,
+    credit_b: Credit,
+    clusters: pd.Series,
+    classes: Mapping[str, pd.Series],
+    margin: float | None = None,
+) -> pd.DataFrame:
+    """Compare two systems on the same questions, class by class, as `statistics.compare` does it over questions.
+
+    Args:
+        credit_a, credit_b, clusters: as for `estimate_difference`.
+        classes: boolean masks by name; those without questions and those with <NA> are left out.
+        margin: points that do not matter, for `verdicts`.
+
+    Returns:
+        A row a class: `n`, `clusters`, `difference` in points, `low`, `high` (95 %), `p` of no difference, `p_holm`
+        corrected for as many classes as there are (Avg not among them: NaN), `verdict` by the corrected p (Avg by its
+        own), `p_flip` of `sign_flip`, and `p_mcnemar` over single questions, NaN where there are fractions or several
+        seeds.
+    """
+    members = {
+        name: mask.astype(bool).loc[credit_a.index]
+        for name, mask in classes.items()
+        if not mask.isna().any() and mask.any()
+    }
+    credit_b = credit_b.loc[credit_a.index]
+    found = {name: estimate_difference(credit_a[m], credit_b[m], clusters) for name, m in members.items()}
+    told = verdicts({name: each for name, each in found.items() if name != "Avg"}, margin)
+    if "Avg" in found:
+        told |= {"Avg": verdict(found["Avg"], margin)}
+    a, b = credit_matrix(credit_a), credit_matrix(credit_b)
+    single = all(np.isin(each, (0, 1)).all() and each.shape[1] == 1 for each in (a, b))
+    rows = {}
+    for name, member in members.items():
+        apart = (a - b)[member.to_numpy(), 0] if single else np.array([])
+        rows[name] = {
+            "n": found[name].n,
+            "clusters": found[name].clusters,
+            "difference": found[name].value,
+            "low": told[name].low,
+            "high": told[name].high,
+            "p": found[name].p(),
+            "p_holm": told[name].p if name != "Avg" else math.nan,
+            "verdict": told[name].words,
+            "p_flip": sign_flip(credit_a[member], credit_b[member], clusters),
+            "p_mcnemar": mcnemar(int((apart > 0).sum()), int((apart < 0).sum())) if single else math.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _holm(p: Sequence[float]) -> list[float]:

@@ -217,11 +217,11 @@ def _controls(controls: Sequence[Controls], colours: Mapping[str, int]) -> Part 
     if not controls:
         return None
     series = {
-        system.name: system.images[system.images["question_class"] == "IMG"].set_index("condition")
+        system.name: system.images[system.images["question_class"] == "IMG"].set_index("condition").reindex(CONDITIONS)
         for system in controls
         if len(system.images)
     }
-    label = f"Accuracy of {', '.join(series)} with the true, a blank, a shuffled and no image."
+    label = f"Accuracy of {', '.join(series)} under each condition of the image."
     drawings = (figures.bars(series, colours, CONDITIONS, label=label, left=62),) if series else ()
     return Part(drawings, tuple(grid for system in controls for grid in controls_grids(system)), systems=series)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmadapter.controls.asking import control_answers
-from mmadapter.controls.interventions import White, derangement, rotated, shuffled, turned_back
+from mmadapter.controls.interventions import White, derangement, rotated, shuffled, shuffled_within, turned_back
 from mmadapter.errors import UserError
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS, question_classes
 from mmadapter.evaluation.frame import question_frame
@@ -66,6 +66,17 @@ def test_shuffled_images_differ_in_content_and_none_is_lost():
     assert Counter(id(image) for image in others.values()) == Counter(id(image) for image in images.values())
     with pytest.raises(UserError, match="3 of the 5 questions with an image have the same one"):
         shuffled({str(i): Bytes(b"same" if i < 3 else bytes([i])) for i in range(5)}, seed=1)
+
+
+def test_an_image_of_the_same_words_is_another_one():
+    images = {str(i): Bytes(content) for i, content in enumerate([b"a", b"b", b"b", b"c", b"d", b"e", b"e"])}
+    words = {"0": "x", "1": "x", "2": "x", "3": "y", "4": "x", "5": "z", "6": "z"}
+    found = shuffled_within(images, words, seed=0)
+    assert set(found) == {"0", "1", "2", "4"}  # 3 is alone, 5 and 6 have the same picture
+    for pid, image in found.items():
+        assert image.read() != images[pid].read()
+        assert image.read() in {images[other].read() for other in images if words[other] == words[pid]}
+    assert found == shuffled_within(images, words, seed=0)
 
 
 def test_the_blank_image_is_white():
@@ -228,15 +239,18 @@ def test_without_any_image_only_the_options_are_turned(records, asked):
 
 
 def test_a_text_only_model_does_not_change_by_one_bit(data):
-    """All four conditions are asked in the same batches, so not even rounding can tell them apart."""
+    """All conditions are asked in the same batches, so not even rounding can tell them apart."""
     torch.set_num_threads(1)
     model = tiny_model(text_only=True, gate=0.5)
     test = data["test"].first(30)
-    answers = predict(model, test, quiet=True)
     shown = replace(
         test,
-        problems={p.pid: replace(p, image=p.image and Bytes(p.pid.encode())) for p in test},
+        problems={
+            p.pid: replace(p, question=f"Which is {int(p.pid) % 2}?", image=p.image and Bytes(p.pid.encode()))
+            for p in test
+        },
     )
+    answers = predict(model, shown, quiet=True)
     records = control_answers(model, shown, answers, quiet=True)
     conditions = {
         name: records[records["condition"] == name].drop(columns="condition").reset_index(drop=True)
@@ -245,6 +259,6 @@ def test_a_text_only_model_does_not_change_by_one_bit(data):
     assert conditions["true"]["pid"].tolist() == [p.pid for p in test if p.image]
     for name in CONDITIONS:
         pd.testing.assert_frame_equal(conditions[name], conditions["true"], check_exact=True)
-    assert (image_reliance(records, question_frame(test))["changed"].dropna() == 0).all()
+    assert (image_reliance(records, question_frame(shown))["changed"].dropna() == 0).all()
     turned = {p.pid: len(p.choices) for p in test}
     assert Counter(records[records["condition"].str.startswith("rotation")]["pid"]) == turned

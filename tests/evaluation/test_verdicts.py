@@ -89,3 +89,20 @@ def test_classes(asked):
     assert math.isnan(table.loc["Avg", "p_holm"])
     assert (table.drop(index="Avg")["p_holm"] >= table.drop(index="Avg")["p"]).all()
     assert table.loc["Avg", "p"] < 0.001
+
+
+def test_classes_have_the_verdicts_of_their_family():
+    index = [str(i) for i in range(400)]
+    rng = np.random.default_rng(1)
+    a = pd.Series(rng.integers(2, size=400).astype(float), index=index)
+    b = a.copy()
+    b[index[:12]] = 1 - b[index[:12]]
+    clusters = single_questions(a.index)
+    masks = {"Avg": np.full(400, True), "IMG": np.arange(400) < 300, "NO": np.arange(400) >= 300}
+    classes = {name: pd.Series(mask, index=index, dtype="boolean") for name, mask in masks.items()}
+    table = compare_by_class(a, b, clusters, classes, margin=5.0)
+    apart = {name: estimate_difference(a[mask], b[mask], clusters) for name, mask in masks.items()}
+    family = verdicts({name: apart[name] for name in ("IMG", "NO")}, margin=5.0)
+    assert table.loc["IMG", "verdict"] == family["IMG"].words
+    assert table.loc["NO", "p_holm"] == family["NO"].p
+    assert table.loc["Avg", "verdict"] == verdict(apart["Avg"], margin=5.0).words == "equivalent within 5 points"
