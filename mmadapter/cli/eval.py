@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmadapter.cli.common import status
 from mmadapter.cli.options import QuestionSettings, command, option
@@ -18,6 +18,7 @@ from mmadapter.storage.processes import is_first
 
 if TYPE_CHECKING:
     from mmadapter.evaluation.reliance import Controls
+    from mmadapter.experiment.lookups import Lookups
     from mmadapter.runs.collect import Scored
 
 NAME = "mmadapter-eval"
@@ -51,6 +52,9 @@ class Settings(QuestionSettings):
     Show accuracy by how often training asks the same words and whether it shows the same picture."""
     tower: str | None = option("NAME", default=None)
     """Image tower for --baselines, as --clip of mmadapter-train. Default: the first run's; without a run, none."""
+    by: tuple[Literal["option-length", "option-count", "skill"], ...] = ()
+    """Add accuracy by the words of the longest option, the number of options, or the skill (with 20 questions or more).
+    """
     controls: bool = False
     """Ask the models of runs again with a blank, another and no image, and with the options rotated."""
     report: Path | None = option("FILE.html", default=None)
@@ -79,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: Settings) -> None:
     from mmadapter.evaluation.render import render
     from mmadapter.evaluation.table import result_table
+    from mmadapter.evaluation.wordings import KINDS
     from mmadapter.runs.collect import collect, unanswered
     from mmadapter.runs.records import read_controls
 
@@ -92,7 +97,9 @@ def _evaluate(args: Settings) -> None:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
         scored = collect(args.runs, args.predictions, **asked, rule=args.rule)
-    looked_up = _from_training(args, scored, quiet=quiet) if args.baselines else {}
+    seen = _from_training(args, scored, quiet=quiet) if args.baselines else None
+    classes = dict(seen.classes) if seen else {}
+    classes |= {kind.replace("-", " "): KINDS[kind](scored.questions) for kind in args.by}
     with status("scoring", quiet=quiet):
         table = result_table(
             scored.systems,
@@ -101,7 +108,8 @@ def _evaluate(args: Settings) -> None:
             intervals=args.resample if args.intervals else None,
             published=args.published,
             margin=args.margin,
-            **looked_up,
+            baselines=seen.baselines if seen else None,
+            classes=classes,
         )
     for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
@@ -127,7 +135,7 @@ def _evaluate(args: Settings) -> None:
             write_report(scored, args.report, controls=controls)
 
 
-def _from_training(args: Settings, scored: Scored, *, quiet: bool) -> dict[str, Any]:
+def _from_training(args: Settings, scored: Scored, *, quiet: bool) -> Lookups:
     """Look up in the training split: baselines without a language model, and classes of what training shows already."""
     from mmadapter.experiment.lookups import look_up
     from mmadapter.runs.folder import RunFolder
@@ -142,5 +150,4 @@ def _from_training(args: Settings, scored: Scored, *, quiet: bool) -> dict[str, 
         from mmadapter.experiment.features import tower_features  # torch takes seconds
 
         features = tower_features(*next(iter(towers)), scored.data, scored.train, quiet=quiet)
-    found = look_up(scored.data, scored.train, features)
-    return {"baselines": found.baselines, "classes": found.classes}
+    return look_up(scored.data, scored.train, features)

@@ -18,6 +18,8 @@ from mmadapter.evaluation.table import BaselineRow, ResultTable, Row, ScoredRow
 
 FORMATS = ("table", "markdown", "latex", "csv", "json")
 COMPARED = ("points", "95 % from", "to", "p", "p Holm")
+MOST_COLUMNS = 8
+"""Most classes that stand side by side."""
 TEST_QUESTIONS = 4241
 """Size of ScienceQA's test split, over which published rows are."""
 
@@ -73,30 +75,45 @@ def _results(table: ResultTable) -> Grid:
 
 
 def _classes(table: ResultTable) -> list[Grid]:
-    """Return the table of further classes, if there are any."""
-    if not table.classes:
-        return []
-    first = next(iter(table.classes.values()))
-    rows, faint = [("questions", *map(str, first["n"]))], {0}
-    breaks = {0}
-    for name, scores in table.classes.items():
-        rows.append((name, *(digits(x) or DASH for x in scores["accuracy"])))
-        if "low" in scores:
-            faint |= {len(rows), len(rows) + 1}
-            rows.append(("  95 % from", *(digits(x) or DASH for x in scores["low"])))
-            rows.append(("  to", *(digits(x) or DASH for x in scores["high"])))
-        if name == table.baselines[-1].name:
-            breaks.add(len(rows) - 1)
-    return [
-        Grid(
-            title="by what the training split shows, accuracy in percent",
-            headers=("", *map(str, first.index)),
-            rows=tuple(rows),
-            faint=frozenset(faint),
-            breaks=frozenset(breaks),
-            notes=("asked: training questions of the same words; picture: of the same pixels, image questions alone",),
+    """Return a table for each kind of further classes: a row a system, or a row a class where there are many."""
+    grids = []
+    for kind, systems in table.classes.items():
+        first = next(iter(systems.values()))
+        title = f"by {kind}, accuracy in percent"
+        if len(first) > MOST_COLUMNS:
+            rows = [
+                (str(name), str(n), *(_cell(own.loc[name]) for own in systems.values()))
+                for name, n in first["n"].items()
+            ]
+            grids.append(Grid(title=title, headers=("", "questions", *systems), rows=tuple(rows)))
+            continue
+        rows, faint, breaks = [("questions", *map(str, first["n"]))], {0}, {0}
+        for name, scores in systems.items():
+            rows.append((name, *(digits(x) or DASH for x in scores["accuracy"])))
+            if "low" in scores:
+                faint |= {len(rows), len(rows) + 1}
+                rows.append(("  95 % from", *(digits(x) or DASH for x in scores["low"])))
+                rows.append(("  to", *(digits(x) or DASH for x in scores["high"])))
+            if name == table.baselines[-1].name:
+                breaks.add(len(rows) - 1)
+        grids.append(
+            Grid(
+                title=title,
+                headers=("", *map(str, first.index)),
+                rows=tuple(rows),
+                faint=frozenset(faint),
+                breaks=frozenset(breaks),
+            )
         )
-    ]
+    return grids
+
+
+def _cell(scores: pd.Series) -> str:
+    """Return an accuracy, with its interval if there is one."""
+    shown = digits(scores["accuracy"]) or DASH
+    if "low" not in scores or pd.isna(scores["low"]):
+        return shown
+    return f"{shown} ({digits(scores['low'])} to {digits(scores['high'])})"
 
 
 def is_best(row: Row, column: str, best: dict[str, str]) -> bool:
@@ -223,8 +240,11 @@ def _json(table: ResultTable) -> str:
             for (a, b), compared in table.comparisons.items()
         ],
         "classes": {
-            name: scores.astype(object).where(scores.notna(), None).to_dict(orient="index")
-            for name, scores in table.classes.items()
+            kind: {
+                name: scores.astype(object).where(scores.notna(), None).to_dict(orient="index")
+                for name, scores in systems.items()
+            }
+            for kind, systems in table.classes.items()
         },
         "gains": {name: gains.to_dict(orient="index") for name, gains in table.gains.items()},
         "controls": [controls_record(controls) for controls in table.controls],

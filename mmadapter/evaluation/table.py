@@ -89,8 +89,9 @@ class ResultTable:
     """`compare` of the first system with each other one, if intervals were requested."""
     gains: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Gain of each system over the best baseline of each column, if both were requested."""
-    classes: dict[str, pd.DataFrame] = field(default_factory=dict)
-    """`credit_by_class` of each baseline and system over further classes, with `low` and `high` if requested."""
+    classes: dict[str, dict[str, pd.DataFrame]] = field(default_factory=dict)
+    """By kind of class, then system: `credit_by_class` of each baseline and system, with `low` and `high` if
+    requested."""
     unit: Unit | None = None
     """The unit of the intervals, if requested."""
     margin: float | None = None
@@ -121,7 +122,7 @@ def result_table(
     intervals: Unit | None = None,
     published: bool = False,
     baselines: pd.DataFrame | None = None,
-    classes: Mapping[str, pd.Series] | None = None,
+    classes: Mapping[str, Mapping[str, pd.Series]] | None = None,
     margin: float | None = None,
 ) -> ResultTable:
     """Score predictions and put them into one table.
@@ -134,7 +135,7 @@ def result_table(
             wording are not independent: take `question` only to compare with numbers that ignore that.
         published: append the paper's Table 2.
         baselines: of `baselines.baselines`; without it chance alone stands above the systems.
-        classes: further classes of questions, by name, for a table of their own (`wordings`).
+        classes: further classes of questions by kind, then name: each kind has a table of its own (`wordings`).
         margin: points of accuracy that do not matter, stated beforehand: two systems whose difference is shown to be
             smaller are called equivalent. Needs intervals over wordings.
 
@@ -159,10 +160,10 @@ def result_table(
     below = tuple(
         Row(name=row["system"], digits=row[list(TABLE_COLUMNS)].to_dict(), source=row["source"]) for _, row in theirs
     )
+    every = (*credits.items(), *((row.name, row.frame["correct"].astype(float)) for row in rows))
     further = {
-        name: _further(credit, classes, clusters if intervals else None)
-        for name, credit in (*credits.items(), *((row.name, row.frame["correct"].astype(float)) for row in rows))
-        if classes
+        kind: {name: _further(credit, masks, clusters if intervals else None) for name, credit in every}
+        for kind, masks in (classes or {}).items()
     }
     return ResultTable(title, rows, below, above, comparisons, gains, further, intervals, margin)
 

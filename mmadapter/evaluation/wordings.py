@@ -10,7 +10,7 @@ question's own field is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -114,3 +114,13 @@ def skill_classes(frame: pd.DataFrame, least: int = 1) -> dict[str, pd.Series]:
     skill = frame["skill"].astype("string")
     counts = skill.value_counts()
     return {f"skill: {name}": skill == name for name in sorted(counts.index[counts >= least])}
+
+
+LEAST_OF_A_SKILL = 20
+"""Questions that a skill must have for a row of its own."""
+KINDS: dict[str, Callable[[pd.DataFrame], dict[str, pd.Series]]] = {
+    "option-length": option_length_classes,
+    "option-count": option_count_classes,
+    "skill": lambda frame: skill_classes(frame, LEAST_OF_A_SKILL),
+}
+"""Classes that need the questions alone."""

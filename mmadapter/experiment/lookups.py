@@ -20,8 +20,9 @@ class Lookups:
 
     baselines: pd.DataFrame
     """`baselines.baselines`: a column a baseline, credits by pid."""
-    classes: dict[str, pd.Series]
-    """Boolean masks by name: how often training asks the same words, and whether it shows the same picture."""
+    classes: dict[str, dict[str, pd.Series]]
+    """Boolean masks by kind and name: how often training asks the same words, and for image questions whether it shows
+    a picture of the same pixels."""
 
 
 def look_up(data: Dataset, train: Dataset, features: pd.DataFrame | None = None) -> Lookups:
@@ -39,5 +40,8 @@ def look_up(data: Dataset, train: Dataset, features: pd.DataFrame | None = None)
     asked, seen = question_frame(data), question_frame(train)
     return Lookups(
         baselines=baselines(asked, seen, pixels=pictures.grey, features=features),
-        classes=asked_classes(asked, seen) | picture_classes(asked, pictures.hashes, seen),
+        classes={
+            "how often training asks the same words": asked_classes(asked, seen),
+            "whether training shows the same picture": picture_classes(asked, pictures.hashes, seen),
+        },
     )

@@ -147,16 +147,35 @@ def test_baselines_are_looked_up_in_the_training_split(tmp_path, capsys):
     names = [row["name"] for row in content["baselines"]]
     assert names == ["chance", "most frequent option", "wording prior", "nearest picture"]
     assert content["gains"]["first"]["Avg"]["baseline"] in names
-    classes = content["classes"]["first"]
-    asked = [classes[name]["n"] for name in ("never asked", "asked 1 to 10 times", "asked more often")]
+    asked_before, seen_before = (kind["first"] for kind in content["classes"].values())
+    asked = [asked_before[name]["n"] for name in ("never asked", "asked 1 to 10 times", "asked more often")]
     assert sum(asked) == content["n"]
-    shown = sum(classes[name]["n"] for name in ("picture seen", "picture new"))
+    shown = sum(seen_before[name]["n"] for name in ("picture seen", "picture new"))
     assert shown == content["systems"][0]["columns"]["IMG"]["n"]
 
 
 def test_without_a_training_split_there_is_nothing_to_look_up(arguments, capsys):
     assert main([*arguments, "--baselines"]) == 2
     assert "--baselines looks questions up in the training split" in capsys.readouterr().err
+
+
+def test_classes_of_questions_stand_side_by_side_or_below_each_other(arguments, capsys, monkeypatch):
+    command = [*arguments, "--by", "option-count", "option-length", "--intervals", "--quiet"]
+    assert main(command) == 0
+    wide = capsys.readouterr().out
+    assert "by option count, accuracy in percent" in wide
+    assert "by option length, accuracy in percent" in wide
+    monkeypatch.setattr("mmadapter.evaluation.render.MOST_COLUMNS", 1)
+    assert main(command) == 0
+    assert len(capsys.readouterr().out.splitlines()) < len(wide.splitlines())
+    assert main([*arguments, "--by", "skill", "--format", "json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["classes"]) == ["skill"]
+
+
+@pytest.mark.parametrize("more", [[], ["--intervals", "--resample", "question"], ["--intervals", "--margin", "0"]])
+def test_a_margin_needs_something_to_test(more, arguments, capsys):
+    assert main([*arguments, "--margin", "2", *more]) == 2
+    assert "--margin: must be above 0, and needs --intervals over wordings" in capsys.readouterr().err
 
 
 def test_the_unit_of_resampling_is_said(arguments, capsys):

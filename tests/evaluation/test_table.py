@@ -82,9 +82,9 @@ def test_every_form_has_every_baseline(form, systems, asked, looked_up):
 @pytest.mark.parametrize("form", FORMATS)
 def test_further_classes_have_a_table_of_their_own(form, systems, asked):
     classes = {"odd": pd.Series([i % 2 == 1 for i in range(len(asked))], asked.index, dtype="boolean")}
-    table = result_table(systems, asked, title="", classes=classes)
+    table = result_table(systems, asked, title="", classes={"parity": classes})
     for row in table.rows:
         expected = 100 * row.frame["correct"].iloc[1::2].mean()
-        assert table.classes[row.name].loc["odd", "accuracy"] == pytest.approx(expected)
-    assert list(table.classes) == [CHANCE, "good", "poor"]
+        assert table.classes["parity"][row.name].loc["odd", "accuracy"] == pytest.approx(expected)
+    assert list(table.classes["parity"]) == [CHANCE, "good", "poor"]
     assert ("odd" in render(table, form)) == (form != "csv")
