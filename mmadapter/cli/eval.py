@@ -132,7 +132,7 @@ def _evaluate(args: Settings) -> None:
         from mmadapter.report.page import write_report
 
         with status("writing the report", quiet=quiet):
-            write_report(scored, args.report, controls=controls)
+            write_report(scored, args.report, controls=controls, seen=seen)
 
 
 def _from_training(args: Settings, scored: Scored, *, quiet: bool) -> Lookups:

@@ -83,7 +83,7 @@ class Accuracy(Estimate):
         square = self.quantile(level) ** 2 / number
         centre, half = p + square / 2, math.sqrt(square * (p * (1 - p) + square / 4))
         low, high = ((centre + sign * half) / (1 + square) for sign in (-1, 1))
-        return max(low, 0) * 100, min(high, 1) * 100
+        return max(low, 0.0) * 100, min(high, 1.0) * 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,11 @@ from mmadapter.evaluation.accuracy import (
     question_classes,
     value_classes,
 )
+from mmadapter.evaluation.estimates import accuracy_intervals
 from mmadapter.evaluation.frame import answered
 from mmadapter.evaluation.grid import DASH, Grid, p_digits
-from mmadapter.evaluation.statistics import accuracy_intervals, compare
+from mmadapter.evaluation.verdicts import compare_frames
+from mmadapter.evaluation.wordings import cluster_ids
 
 LABELS = {
     "true": "true image",
@@ -79,8 +81,8 @@ def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | 
         `question_class`, `condition`, `n`, `correct`, `accuracy`, `low`, `high` (in percent). Compared with the true
         image, and NaN for it: `changed`, the number of other answers; `only_this` and `only_true`, questions right
         under only one of the two; `difference` in points with `difference_low` and `difference_high`, `p` and `p_holm`,
-        all of `statistics.compare`. Classes without questions or with a dash in the table are left out; by a column, so
-        are the questions whose value is unknown.
+        all of `verdicts.compare_frames`, over wordings. Classes without questions or with a dash in the table are left
+        out; by a column, so are the questions whose value is unknown.
     """
     answers = {name: records[records["condition"] == name] for name in CONDITIONS}
     if answers["true"].empty:
@@ -95,14 +97,16 @@ def image_reliance(records: pd.DataFrame, questions: pd.DataFrame, *, by: str | 
         classes = {name: mask for name, mask in question_classes(asked).items() if name not in ("IMG", "NO")}
     else:
         classes = value_classes(asked[by].astype("string"))
+    clusters = cluster_ids(asked)
     tables = []
     for condition, frame in frames.items():
         own = {name: mask.loc[frame.index] for name, mask in classes.items()}
-        table = accuracy_by_class(frame, own).join(accuracy_intervals(frame, own))
+        sure = accuracy_intervals(frame["correct"].astype(float), clusters, own)[["low", "high"]]
+        table = accuracy_by_class(frame, own).join(sure)
         table = table[(table["n"] > 0) & (table["unknown"] == 0)].assign(condition=condition)
         if condition != "true":
             true = frames["true"].loc[frame.index]
-            tests = compare(frame, true, by=own)
+            tests = compare_frames(frame, true, clusters, own)
             names = {"only_a": "only_this", "only_b": "only_true", "low": "difference_low", "high": "difference_high"}
             table = table.join(tests[[*names, "difference", "p", "p_holm"]].rename(columns=names))
             other = frame["prediction"].fillna(-1) != true["prediction"].fillna(-1)
@@ -196,7 +200,7 @@ def _image_grid(controls: Controls) -> Grid:
         notes=(
             "changed: answers that differ from those with the true image, over the same questions",
             UNLIKE_TRAINING,
-            "p: McNemar's exact test against the true image; Holm's correction over all columns but IMG",
+            "p: t test over wordings against the true image; Holm's correction over all columns but IMG",
         ),
     )
 

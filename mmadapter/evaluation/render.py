@@ -38,7 +38,7 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
     if form == "json":
         return _json(table)
     controls = [grid for controls in table.controls for grid in controls_grids(controls)]
-    grids = (_results(table), *_classes(table), *comparison_grids(table), *gain_grids(table), *controls)
+    grids = (_results(table), *class_grids(table), *comparison_grids(table), *gain_grids(table), *controls)
     return "\n".join(format_grid(grid, form, terminal=terminal) for grid in grids)
 
 
@@ -74,7 +74,7 @@ def _results(table: ResultTable) -> Grid:
     )
 
 
-def _classes(table: ResultTable) -> list[Grid]:
+def class_grids(table: ResultTable) -> list[Grid]:
     """Return a table for each kind of further classes: a row a system, or a row a class where there are many."""
     grids = []
     for kind, systems in table.classes.items():

@@ -20,7 +20,7 @@ from mmadapter.evaluation.predictions import Predictions
 from mmadapter.evaluation.reliance import Controls
 from mmadapter.evaluation.rules import random_credit
 from mmadapter.evaluation.statistics import accuracy_intervals, compare
-from mmadapter.evaluation.verdicts import compare_by_class
+from mmadapter.evaluation.verdicts import compare_frames
 from mmadapter.evaluation.wordings import cluster_ids
 
 REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
@@ -148,9 +148,13 @@ def result_table(
         raise UserError(f"two systems have the same name: {', '.join(double)}")
     clusters = single_questions(questions.index) if intervals == "question" else cluster_ids(questions)
     first, *others = rows = tuple(_scored(system, questions, intervals, clusters) for system in systems)
-    comparisons = {
-        (first.name, other.name): _compared(first, other, intervals, clusters, margin) for other in others if intervals
-    }
+    comparisons = {}
+    for other in others if intervals else ():
+        comparisons[first.name, other.name] = (
+            compare(first.frame, other.frame)
+            if intervals == "question"
+            else compare_frames(first.frame, other.frame, clusters, question_classes(first.frame), margin)
+        )
     credits = pd.DataFrame({CHANCE: Options.of(questions).credit()}) if baselines is None else baselines
     above = tuple(
         _baseline(name, credits[name], questions, clusters if intervals else None) for name in credits.columns
@@ -173,17 +177,6 @@ def _further(credit: pd.Series, classes: Mapping[str, pd.Series], clusters: pd.S
     if clusters is None:
         return scores
     return scores.join(estimates.accuracy_intervals(credit, clusters, classes)[["low", "high"]])
-
-
-def _compared(a: ScoredRow, b: ScoredRow, unit: Unit, clusters: pd.Series, margin: float | None) -> pd.DataFrame:
-    """Outcomes by class, with interval and test over wordings or, as `compare` has them, over questions."""
-    table = compare(a.frame, b.frame)
-    if unit == "question":
-        return table
-    credit_a, credit_b = (row.frame["correct"].astype(float) for row in (a, b))
-    found = compare_by_class(credit_a, credit_b, clusters, question_classes(a.frame), margin)
-    changed = ["low", "high", "p", "p_holm", "verdict"]
-    return table.assign(p_mcnemar=table["p"], **{name: found.loc[table.index, name] for name in changed})
 
 
 def _baseline(name: str, credit: pd.Series, questions: pd.DataFrame, clusters: pd.Series | None) -> BaselineRow:

@@ -13,7 +13,7 @@ import pandas as pd
 from mmadapter.evaluation.clusters import Credit, credit_matrix
 from mmadapter.evaluation.estimates import Difference, estimate_difference
 from mmadapter.evaluation.resampling import sign_flip
-from mmadapter.evaluation.statistics import holm, mcnemar
+from mmadapter.evaluation.statistics import compare, holm, mcnemar
 
 ALPHA = 0.05
 """Error rate of a verdict."""
@@ -137,6 +137,25 @@ def compare_by_class(
             "p_mcnemar": mcnemar(int((apart > 0).sum()), int((apart < 0).sum())) if single else math.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def compare_frames(
+    frame_a: pd.DataFrame,
+    frame_b: pd.DataFrame,
+    clusters: pd.Series,
+    classes: Mapping[str, pd.Series],
+    margin: float | None = None,
+) -> pd.DataFrame:
+    """Compare two error frames class by class: outcomes of `statistics.compare`, intervals and tests over clusters.
+
+    Args:
+        clusters, classes, margin: as for `compare_by_class`.
+    """
+    table = compare(frame_a, frame_b, by=classes)
+    credit_a, credit_b = (frame["correct"].astype(float) for frame in (frame_a, frame_b))
+    found = compare_by_class(credit_a, credit_b, clusters, classes, margin)
+    changed = ["low", "high", "p", "p_holm", "verdict"]
+    return table.assign(p_mcnemar=table["p"], **{name: found.loc[table.index, name] for name in changed})
 
 
 def _holm(p: Sequence[float]) -> list[float]:

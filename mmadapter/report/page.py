@@ -19,13 +19,23 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, value_classes
 from mmadapter.evaluation.calibration import expected_calibration_error
 from mmadapter.evaluation.grid import Grid
 from mmadapter.evaluation.reliance import CONDITIONS, Controls, controls_grids
-from mmadapter.evaluation.render import TEST_QUESTIONS, comparison_grid, comparison_grids, is_best, result_notes
-from mmadapter.evaluation.statistics import compare
+from mmadapter.evaluation.render import (
+    TEST_QUESTIONS,
+    class_grids,
+    comparison_grid,
+    comparison_grids,
+    gain_grids,
+    is_best,
+    result_notes,
+)
 from mmadapter.evaluation.table import ResultTable, result_table
+from mmadapter.evaluation.verdicts import compare_frames
+from mmadapter.evaluation.wordings import KINDS, cluster_ids
+from mmadapter.experiment.lookups import Lookups
 from mmadapter.report import figures
 from mmadapter.report.questions import questions_json
 from mmadapter.report.svg import STYLE, colour, element, marker
@@ -38,28 +48,38 @@ TOPIC_QUESTIONS = 10
 """Minimum for a topic to be drawn: with fewer, the interval hides any difference. The table has all topics."""
 
 
-def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = ()) -> None:
+def write_report(scored: Scored, file: Path, *, controls: Sequence[Controls] = (), seen: Lookups | None = None) -> None:
     """Write `report_html` to a file; a UserError if that fails."""
     if file.is_dir():
         raise UserError(f"--report {file}: is a folder: name a file, such as report.html")
-    text = report_html(scored, controls=controls)
+    text = report_html(scored, controls=controls, seen=seen)
     try:
         write_text(file, text)
     except OSError as error:
         raise UserError(f"--report {file}: cannot be written: {error.strerror or error}") from error
 
 
-def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
+def report_html(scored: Scored, *, controls: Sequence[Controls] = (), seen: Lookups | None = None) -> str:
     """Return the report as text.
 
     Args:
         scored: the result of `runs.collect.collect`; the first system is compared with each other one.
         controls: of the systems whose models were asked under other conditions.
+        seen: what the training split says of the questions.
 
     Raises:
         UserError: a damaged file in a run's folder.
     """
-    table = result_table(scored.systems, scored.questions, title=scored.title, intervals="wording", published=True)
+    classes = {kind.replace("-", " "): masks(scored.questions) for kind, masks in KINDS.items()}
+    table = result_table(
+        scored.systems,
+        scored.questions,
+        title=scored.title,
+        intervals="wording",
+        published=True,
+        baselines=seen.baselines if seen else None,
+        classes=(seen.classes if seen else {}) | {kind: masks for kind, masks in classes.items() if masks},
+    )
     frames = {row.name: row.frame for row in table.rows}
     colours = {name: index for index, name in enumerate(frames)}
     records = {name: run_record(stored.variant) for name, stored in scored.stored.items()}
@@ -86,7 +106,9 @@ def report_html(scored: Scored, *, controls: Sequence[Controls] = ()) -> str:
         settings={name: record.settings for name, record in records.items() if record.settings is not None},
         bars=_class_bars(table, colours),
         comparisons=_comparisons(table),
-        topics=_topics(frames),
+        topics=_topics(frames, scored.questions),
+        classes=class_grids(table),
+        gains=gain_grids(table),
         topic_questions=TOPIC_QUESTIONS,
         curves=_curves(records, colours),
         heads=_heads(records, colours),
@@ -151,12 +173,14 @@ def _comparisons(table: ResultTable) -> list[Part]:
     ]
 
 
-def _topics(frames: Mapping[str, pd.DataFrame]) -> list[Part]:
+def _topics(frames: Mapping[str, pd.DataFrame], questions: pd.DataFrame) -> list[Part]:
     """Compare the first system with each other one by topic, if the questions have topics."""
     first, *others = frames
+    topic = questions["topic"]
+    clusters, classes = cluster_ids(questions), value_classes(topic) if topic.notna().any() else {}
     parts = []
     for other in others:
-        compared = compare(frames[first], frames[other], by="topic")
+        compared = compare_frames(frames[first], frames[other], clusters, classes)
         drawn = compared[compared["n"] >= TOPIC_QUESTIONS].sort_values("difference", ascending=False)
         if len(drawn) < 2:
             continue

@@ -15,7 +15,7 @@ from PIL import Image
 from mmadapter.controls.asking import control_answers
 from mmadapter.controls.interventions import White, derangement, rotated, shuffled, shuffled_within, turned_back
 from mmadapter.errors import UserError
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS, question_classes
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, question_classes, value_classes
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.grid import DASH, format_grid
 from mmadapter.evaluation.predictions import predictions_frame
@@ -28,7 +28,8 @@ from mmadapter.evaluation.reliance import (
     image_reliance,
     option_order,
 )
-from mmadapter.evaluation.statistics import compare
+from mmadapter.evaluation.verdicts import compare_frames
+from mmadapter.evaluation.wordings import cluster_ids
 from mmadapter.inference.predict import predict
 from tests.tiny import tiny_model
 
@@ -164,7 +165,8 @@ def test_look_tests_as_compare_does(records, asked):
         )
         for name in ("true", "blank")
     }
-    expected = compare(frames["blank"], frames["true"], by="category")
+    classes = value_classes(pictured["category"])
+    expected = compare_frames(frames["blank"], frames["true"], cluster_ids(pictured), classes)
     table = image_reliance(records, asked, by="category").query("condition == 'blank'").set_index("question_class")
     assert table.index.tolist() == ["Magnets", "Maps"]
     for column in ("difference", "p", "p_holm"):
