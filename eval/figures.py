@@ -120,7 +120,7 @@ def by_class(arms: list[Arm], study: Study, results: Results) -> Drawing:
     gains = {}
     for name in dict.fromkeys([*TABLE_COLUMNS, *results.questions["test"].classes]):
         gain = difference_of(first, second, study, results, "test", name)
-        if gain.questions:
+        if not math.isnan(gain.low):  # a single wording says nothing of others
             gains[name.removeprefix("topic: ")] = gain
     frame = _frame(gains).rename(columns={"mean": "difference", "questions": "n"})
     left = 16 + LETTER * max(len(f"{name} ({gain.questions:,})") for name, gain in gains.items())

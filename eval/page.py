@@ -20,11 +20,13 @@ from eval.tables import (
     compared,
     difference_of,
     efficiency_tables,
+    gain_over_baseline,
     published,
-    readout_tables,
-    verdict,
+    verdict_lines,
+    with_interval,
     written_accuracy,
 )
+from mmadapter.evaluation.baselines import CHANCE
 from mmadapter.storage.files import write_text
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +47,7 @@ def page() -> str:
     _results.cache_clear()
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    parts = (section, about, verdicts, efficiency, readout, choices, accuracy, gain, paper)
+    parts = (section, about, verdicts, efficiency, choices, accuracy, chance, gain, over_baseline, paper)
     rendered = template.render({part.__name__: part for part in parts})
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", rendered))  # left by exhibits without runs
 
@@ -83,7 +85,7 @@ def verdicts(preset: str) -> str:
     if results is None:
         return ""
     shown = [exhibit for exhibit in EXHIBITS.values() if compared(exhibit, study, results)]
-    return "\n".join(verdict(claim, exhibit, study, results) for exhibit in shown for claim in exhibit.claims)
+    return verdict_lines(shown, study, results)
 
 
 def section(preset: str, name: str) -> str:
@@ -106,12 +108,27 @@ def accuracy(preset: str, name: str, arm: int, column: str, split: str = "test",
     return f"{score(EXHIBITS[name].arms(study)[arm], study, results, split, column).mean:.2f}"
 
 
+def chance(preset: str, column: str) -> str:
+    """The accuracy of uniform choice on test, for the prose."""
+    if (results := _results(preset)) is None:
+        return "?"
+    return f"{100 * results.credit(CHANCE, 'test', column).mean():.2f}"
+
+
 def gain(preset: str, name: str, column: str) -> str:
     """The difference of the first two arms of an exhibit on test, for the prose."""
     if (results := _results(preset)) is None:
         return "?"
     first, second, *_ = EXHIBITS[name].arms(STUDIES[preset])
     return f"{difference_of(first, second, STUDIES[preset], results, 'test', column).mean:.2f}"
+
+
+def over_baseline(preset: str, name: str, arm: int, column: str) -> str:
+    """The gain of one arm of an exhibit over the best baseline on test, for the prose."""
+    if (results := _results(preset)) is None:
+        return "?"
+    best, found = gain_over_baseline(EXHIBITS[name].arms(STUDIES[preset])[arm], STUDIES[preset], results, column)
+    return f"{with_interval(found, signed=True)} points over the {best}"
 
 
 def paper(system: str, column: str) -> str:
@@ -122,15 +139,6 @@ def paper(system: str, column: str) -> str:
 def efficiency() -> str:
     """Table 3."""
     return _recorded("efficiency", "python -m eval.efficiency", efficiency_tables, lambda record: [record])
-
-
-def readout() -> str:
-    """The linear read-out of the image features beside the adapters of the small preset."""
-
-    def tables(record: dict) -> str:
-        return readout_tables(record, EXHIBITS["table2"], STUDIES["small"], Results.read(RESULTS / "small.json"))
-
-    return _recorded("readout", "python -m eval.readout --data-dir DIR", tables, lambda record: [record["about"]])
 
 
 def choices() -> str:

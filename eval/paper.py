@@ -75,10 +75,10 @@ def collected(settings: Settings, study: Study, folder: Path) -> Results:
     path = results.FOLDER / f"{settings.preset}.json"
     questions, runs = read_questions(study), read_runs(study, EXHIBITS.values(), folder)
     before = Results.read(path) if path.is_file() else None
-    if before is not None and before.questions == questions:
+    if before is not None and all(before.questions[split].same(asked) for split, asked in questions.items()):
         runs = before.runs | {key: updated(before.runs.get(key), run) for key, run in runs.items()}
         if runs == before.runs:
-            return before
+            return replace(before, questions=questions)
     return Results({"command": f"python -m eval.paper --preset {settings.preset}", **provenance()}, questions, runs)
 
 

@@ -6,18 +6,19 @@ All tables, figures and verdicts are computed from it. It holds no question.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from mmadapter.errors import UserError
-from mmadapter.evaluation.statistics import accuracy_interval
+from mmadapter.evaluation.estimates import Accuracy, Difference, estimate_accuracy, estimate_difference
 from mmadapter.storage.files import write_text
 
 FOLDER = Path(__file__).parent / "results"
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,16 @@ class Questions:
     n: int
     classes: dict[str, str]
     """For each class a digit a question, 1 for a member: the paper's columns, questions with an image by how often
-    training has their wording, then `topic: NAME`."""
+    training has their wording, by their options, then `topic: NAME`."""
+    wording: list[int] = field(default_factory=list)
+    """The wording of each question: 0, 1, ... in order of their first questions."""
+    credits: dict[str, list[float]] = field(default_factory=dict)
+    """For each baseline the credit of each question, from 0 to 1 (`evaluation.baselines`)."""
+
+    def same(self, other: Questions) -> bool:
+        """Return whether both are the same questions, as far as the classes that both know tell."""
+        common = self.classes.keys() & other.classes.keys()
+        return self.n == other.n and all(self.classes[name] == other.classes[name] for name in common)
 
     def member(self, column: str) -> np.ndarray:
         """Return bool[n], the members of a class; a class that the data set lacks has none."""
@@ -49,8 +59,8 @@ class Run:
     correct: dict[str, str]
     """For each split a digit a question, 1 for a correct answer."""
     controls: dict[str, str] = field(default_factory=dict)
-    """For each condition of the image (`evaluation.reliance.CONDITIONS`) a digit a test question, 0 without an image;
-    empty where the model was not asked under it."""
+    """For each condition of the image (`evaluation.reliance.CONDITIONS`) a digit a test question, - for one
+    that was not asked under it (0 in older records); empty where the model was not asked at all."""
     generated: dict[str, str] = field(default_factory=dict)
     """For each split whose answers the model wrote, a digit a question, 0 where it wrote no option."""
 
@@ -73,15 +83,28 @@ class Results:
     runs: dict[str, Run]
     """The runs by `runs.run_key`."""
 
+    def clusters(self, split: str, column: str) -> np.ndarray:
+        """Return int[Q], the wordings of the questions of a class."""
+        questions = self.questions[split]
+        return np.array(questions.wording)[questions.member(column)]
+
+    def credit(self, baseline: str, split: str, column: str) -> np.ndarray:
+        """Return number[1, Q], a baseline's credits for the Q questions of a class."""
+        questions = self.questions[split]
+        return np.array(questions.credits[baseline])[None, questions.member(column)]
+
     def right(self, keys: list[str], split: str, column: str) -> np.ndarray:
         """Return bool[S, Q], the correct answers of S runs to the Q questions of a class."""
         member = self.questions[split].member(column)
         return np.stack([_array(self.runs[key].correct[split])[member] for key in keys])
 
-    def right_with(self, keys: list[str], condition: str) -> np.ndarray:
-        """Return bool[S, Q], the correct answers to the test questions with an image under a condition."""
-        member = self.questions["test"].member("IMG")
-        return np.stack([_array(self.runs[key].controls[condition])[member] for key in keys])
+    def right_with(self, keys: list[str], condition: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return bool[S, Q], the answers under a condition of the image and those with the true image, to the test
+        questions with an image that were asked under it, side by side: bool[2 S, Q]; and int[Q], their wordings."""
+        given = [self.runs[key].controls[condition] for key in keys]
+        member = self.questions["test"].member("IMG") & np.array([digit != "-" for digit in given[0]])
+        both = [_array(bits)[member] for bits in (*given, *(self.runs[key].controls["true"] for key in keys))]
+        return np.stack(both), np.array(self.questions["test"].wording)[member]
 
     def right_generated(self, keys: list[str], split: str, column: str) -> np.ndarray:
         """Return bool[S, Q] as `right` does, for the written answers of those runs that have some."""
@@ -90,10 +113,16 @@ class Results:
         return np.stack([_array(bits)[member] for bits in written]) if written else np.zeros((0, 0), dtype=bool)
 
     def write(self, path: Path) -> None:
-        """Write JSON, one line a run."""
-        head = {"about": self.about, "questions": {split: asdict(q) for split, q in self.questions.items()}}
-        lines = [f"{json.dumps(key)}: {json.dumps(asdict(run))}" for key, run in sorted(self.runs.items())]
-        write_text(path, json.dumps(head, indent=1)[:-2] + ',\n "runs": {\n' + ",\n".join(lines) + "\n}}\n")
+        """Write JSON, a line for each split and each run."""
+        sections = {
+            "questions": {split: asdict(asked) for split, asked in self.questions.items()},
+            "runs": {key: asdict(run) for key, run in sorted(self.runs.items())},
+        }
+        parts = [f'"about": {json.dumps(self.about, indent=1)}']
+        for name, entries in sections.items():
+            lines = [f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in entries.items()]
+            parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+        write_text(path, "{" + ",\n".join(parts) + "}\n")
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -122,34 +151,40 @@ class Estimate(NamedTuple):
     questions: int
 
 
-def estimate(outcomes: np.ndarray) -> Estimate:
-    """Return the mean over seeds and questions, with a 95 % interval for other seeds and other questions.
-
-    The variance of the mean is that of the seeds' means over S plus that of the questions' means over Q, which is
-    slightly too wide: the interaction of seeds and questions counts twice. The degrees of freedom are Welch and
-    Satterthwaite's. With one seed, the interval is over questions alone. If all outcomes are equal, it is the exact
-    bound on the share of questions that would differ.
+def accuracy(right: np.ndarray, clusters: np.ndarray) -> Estimate:
+    """Return the accuracy, with a 95 % interval for other seeds and other wordings (`evaluation.estimates`).
 
     Args:
-        outcomes: number[S, Q]: 1 correct, 0 wrong; or the difference of two systems on the same seeds and questions.
+        right: number[S, Q]: of S seeds and Q questions, 1 correct, 0 wrong, or the credit of a baseline.
+        clusters: int[Q]: the wording of each question.
     """
-    from scipy import stats
+    return _summed_up(estimate_accuracy(*_framed(right, clusters)), *right.shape)
 
-    outcomes = np.asarray(outcomes, dtype=float)
-    seeds, questions = outcomes.shape
-    if questions == 0 or seeds == 0:
-        nan = float("nan")
-        return Estimate(nan, nan, nan, seeds, questions)
-    mean = outcomes.mean()
-    parts = [(outcomes.mean(axis=0), questions), (outcomes.mean(axis=1), seeds)]
-    spreads = [(means.var(ddof=1) / n, n - 1) for means, n in parts if n > 1]
-    variance = sum(spread for spread, _ in spreads)
-    if variance == 0:
-        bound = accuracy_interval(0, questions).high
-        return Estimate(100 * mean, 100 * mean - bound, 100 * mean + bound, seeds, questions)
-    freedom = variance**2 / sum(spread**2 / degrees for spread, degrees in spreads)
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
-    return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), seeds, questions)
+
+def difference(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> Difference:
+    """Return the difference of two systems, seed by seed and question by question, as `evaluation.estimates` has it.
+
+    Args:
+        a, b: as for `accuracy`; one with a single seed is set against every seed of the other.
+        clusters: int[Q].
+    """
+    (credit_a, wordings), (credit_b, _) = _framed(a, clusters), _framed(b, clusters)
+    return estimate_difference(credit_a, credit_b, wordings)
+
+
+def gain(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> Estimate:
+    """Return `difference` with its interval."""
+    return _summed_up(difference(a, b, clusters), max(len(a), len(b)), a.shape[1])
+
+
+def _framed(right: np.ndarray, clusters: np.ndarray) -> tuple[pd.DataFrame, pd.Series]:
+    return pd.DataFrame(np.asarray(right, dtype=float).T), pd.Series(clusters, name="wording")
+
+
+def _summed_up(found: Accuracy | Difference, seeds: int, questions: int) -> Estimate:
+    if not seeds or not questions:
+        return Estimate(math.nan, math.nan, math.nan, seeds, questions)
+    return Estimate(found.value, *found.interval(), seeds, questions)
 
 
 def _array(bits: str) -> np.ndarray:

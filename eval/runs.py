@@ -26,8 +26,12 @@ from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
 from mmadapter.evaluation.frame import answer_frame, question_frame
 from mmadapter.evaluation.reliance import CONDITIONS
+from mmadapter.evaluation.wordings import KINDS, cluster_ids
+from mmadapter.experiment.features import tower_features
+from mmadapter.experiment.lookups import look_up
 from mmadapter.runs.folder import RunFolder, VariantFolder
 from mmadapter.runs.records import stored_controls
+from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.keys import content_key
 from mmadapter.storage.locks import sole_writer
 
@@ -123,24 +127,35 @@ def _train(config: RunConfig, folder: Path) -> None:
 
 
 def read_questions(study: Study) -> dict[str, Questions]:
-    """Return the number and the classes of each split's questions."""
+    """Return the classes and wordings of each split's questions, and for the test split what look-ups answer."""
+    base, data = study.base, _data(study)
+    features = tower_features(base.clip, base.scales, data["test"], data["train"], quiet=True)
+    credits = look_up(data["test"], data["train"], features).baselines
+    known = {name: [round(float(value), 4) for value in credits[name]] for name in credits}
     frames = _frames(study, "train", *SPLITS)
-    return {split: _questions(frames[split], frames["train"]) for split in SPLITS}
+    return {split: _questions(frames[split], frames["train"], known if split == "test" else {}) for split in SPLITS}
+
+
+def _data(study: Study) -> Dataset:
+    base = study.base
+    return load_dataset(base.dataset, base.data_dir or None, resplit=base.resplit).first(base.limit)
 
 
 def _frames(study: Study, *splits: str) -> dict[str, pd.DataFrame]:
-    base = study.base
-    data = load_dataset(base.dataset, base.data_dir or None, resplit=base.resplit).first(base.limit)
+    data = _data(study)
     return {split: question_frame(data[split]) for split in splits}
 
 
-def _questions(frame: pd.DataFrame, train: pd.DataFrame) -> Questions:
+def _questions(frame: pd.DataFrame, train: pd.DataFrame, credits: dict[str, list[float]]) -> Questions:
     classes = {name: mask for name, mask in question_classes(frame).items() if not mask.isna().any()}
     classes |= wordings(frame, train)
+    for kind in ("option-length", "option-count"):
+        classes |= {f"IMG, {name}": frame["has_image"] & mask for name, mask in KINDS[kind](frame).items()}
     counts = frame["topic"].value_counts()
     for topic in sorted(counts.index[counts >= TOPIC_QUESTIONS]):
         classes[f"topic: {topic}"] = frame["topic"] == topic
-    return Questions(len(frame), {name: _bits(mask.fillna(False)) for name, mask in classes.items()})
+    masks = {name: _bits(mask.fillna(False)) for name, mask in classes.items() if mask.any()}
+    return Questions(len(frame), masks, cluster_ids(frame).tolist(), credits)
 
 
 def wordings(frame: pd.DataFrame, train: pd.DataFrame) -> dict[str, pd.Series]:
@@ -189,7 +204,10 @@ def _controls(variant: VariantFolder, questions: pd.DataFrame) -> dict[str, str]
         return {}
     given = {name: records[records["condition"] == name].set_index("pid")["prediction"] for name in CONDITIONS}
     return {
-        name: _bits((predictions.reindex(questions.index) == questions["answer"]).fillna(False))
+        name: "".join(
+            "-" if pid not in predictions.index else str(int(predictions[pid] == answer))
+            for pid, answer in questions["answer"].items()
+        )
         for name, predictions in given.items()
         if len(predictions)
     }

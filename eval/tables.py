@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from eval.results import Estimate, Results, estimate
+from eval.results import Estimate, Results, accuracy, difference, gain
 from eval.runs import WORDINGS, run_key
 from eval.study import Arm, Claim, Exhibit, Study
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS, published_rows
 from mmadapter.evaluation.grid import DASH, markdown_table
-from mmadapter.evaluation.reliance import CONDITIONS, LABELS
-from mmadapter.evaluation.statistics import mcnemar
+from mmadapter.evaluation.reliance import CONDITIONS, LABELS, UNLIKE_TRAINING
+from mmadapter.evaluation.verdicts import Verdict, verdicts
 
 MINUS = "\N{MINUS SIGN}"
 BYTES = {"LLaMA-Adapter": 4, "LoRA": 4, "full fine-tuning": 2}
@@ -37,22 +38,39 @@ def compared(exhibit: Exhibit, study: Study, results: Results) -> list[Arm]:
 def accuracy_of(arm: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
     """Return an arm's accuracy in percent; NaN without runs or questions."""
     keys = keys_of(arm, study, results)
-    return estimate(results.right(keys, split, column) if keys else np.zeros((0, 0)))
+    right = results.right(keys, split, column) if keys else np.zeros((0, 0))
+    return _accuracy(right, results, split, column)
 
 
 def written_accuracy(arm: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
     """Return the accuracy of an arm's written answers in percent; NaN where it wrote none."""
-    return estimate(results.right_generated(keys_of(arm, study, results), split, column))
+    return _accuracy(results.right_generated(keys_of(arm, study, results), split, column), results, split, column)
+
+
+def _accuracy(right: np.ndarray, results: Results, split: str, column: str) -> Estimate:
+    if not right.size:
+        return Estimate(math.nan, math.nan, math.nan, *right.shape)
+    return accuracy(right, results.clusters(split, column))
 
 
 def difference_of(a: Arm, b: Arm, study: Study, results: Results, split: str, column: str) -> Estimate:
-    """Return accuracy of a minus b in points, paired over the same seeds and questions."""
+    """Return accuracy of a minus b in points, paired over the same seeds and questions; NaN without any."""
     first, second = _paired(a, b, study, results, split, column)
-    return estimate(first.astype(int) - second.astype(int))
+    if not first.size:
+        return Estimate(math.nan, math.nan, math.nan, *first.shape)
+    return gain(first, second, results.clusters(split, column))
+
+
+def gain_over_baseline(arm: Arm, study: Study, results: Results, column: str) -> tuple[str, Estimate]:
+    """Return the best baseline of a column of the test split, and accuracy of an arm minus the baseline's."""
+    credits = {name: results.credit(name, "test", column) for name in results.questions["test"].credits}
+    best = max(credits, key=lambda name: credits[name].mean())
+    right = results.right(keys_of(arm, study, results), "test", column)
+    return best, gain(right, credits[best], results.clusters("test", column))
 
 
 def _paired(a: Arm, b: Arm, study: Study, results: Results, split: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """The correct answers of both, bool[S, Q], for the seeds that both have."""
+    """Return the correct answers of both, bool[S, Q], for the seeds that both have."""
     pairs = [tuple(run_key(arm.config(study, seed)) for arm in (a, b)) for seed in study.seeds]
     pairs = [keys for keys in pairs if all(key in results.runs for key in keys)]
     if not pairs:
@@ -82,32 +100,46 @@ def arms_table(exhibit: Exhibit, study: Study, results: Results) -> str:
 
 
 def columns_table(exhibit: Exhibit, study: Study, results: Results) -> str:
-    """The paper's Table 2: our arms above its published rows."""
-    rows = []
-    for arm in compared(exhibit, study, results):
-        cells = [accuracy_of(arm, study, results, "test", column) for column in TABLE_COLUMNS]
-        rows.append([f"**{arm.label}**", *map(with_interval, cells)])
-        cells = [written_accuracy(arm, study, results, "test", column) for column in TABLE_COLUMNS]
-        if cells[0].seeds:
-            rows.append([f"{arm.label}, generated", *map(with_interval, cells)])
+    """The paper's Table 2: baselines and our arms above its published rows; and what our arms gain."""
     questions = results.questions["test"]
-    rows.append(["questions", *(f"{questions.member(column).sum():,}" for column in TABLE_COLUMNS)])
+    arms = compared(exhibit, study, results)
+    columns = [column for column in TABLE_COLUMNS if questions.member(column).any()]
+    rows = [["questions", *(f"{questions.member(column).sum():,}" for column in TABLE_COLUMNS)]]
+    for name in questions.credits:
+        cells = [_accuracy(results.credit(name, "test", column), results, "test", column) for column in TABLE_COLUMNS]
+        rows.append([name, *map(with_interval, cells)])
+    for arm in arms:
+        cells = [accuracy_of(arm, study, results, "test", column) for column in TABLE_COLUMNS]
+        rows.append([f"**{arm.label}, chosen**", *map(with_interval, cells)])
+        cells = [written_accuracy(arm, study, results, "test", column) for column in TABLE_COLUMNS]
+        rows.append([f"{arm.label}, written", *(map(with_interval, cells) if cells[0].seeds else ["not asked"])])
     if study.base.dataset == "scienceqa":
         rows += published_rows()[["system", *TABLE_COLUMNS]].fillna("").values.tolist()
-    return markdown_table(["", *TABLE_COLUMNS], rows)
+    width = len(TABLE_COLUMNS) + 1
+    table = markdown_table(["", *TABLE_COLUMNS], [[*row, *[""] * (width - len(row))] for row in rows])
+    gains = []
+    for column in columns:
+        own = [gain_over_baseline(arm, study, results, column) for arm in arms]
+        cells = [difference_of(*arms[:2], study, results, "test", column), *(found for _, found in own)]
+        gains.append([column, own[0][0], *(with_interval(found, signed=True) for found in cells)])
+    a, b = arms[:2]
+    head = ["", "best baseline", f"{a.label} minus {b.label}", *(f"{arm.label} minus baseline" for arm in arms)]
+    return f"{table}\n\nGains in points, *chosen*:\n\n{markdown_table(head, gains)}"
 
 
 def classes_table(exhibit: Exhibit, study: Study, results: Results) -> str:
-    """One row a class of questions: both arms and their difference."""
+    """One row a class of questions: both arms, the best baseline, and the arms' difference."""
     a, b = exhibit.arms(study)
     rows = []
     for name in results.questions["test"].classes:
-        gain = difference_of(a, b, study, results, "test", name)
-        if not math.isnan(gain.mean):
+        found = difference_of(a, b, study, results, "test", name)
+        if not math.isnan(found.mean):
             sides = [f"{accuracy_of(arm, study, results, 'test', name).mean:.2f}" for arm in (a, b)]
-            rows.append([name, f"{gain.questions:,}", *sides, with_interval(gain, signed=True)])
-    table = markdown_table(["", "questions", a.label, b.label, "difference"], rows)
-    return "\n\n".join([table, *controls_tables(a, study, results)])
+            best, _ = gain_over_baseline(a, study, results, name)
+            credit = f"{100 * results.credit(best, 'test', name).mean():.2f} ({best})"
+            rows.append([name, f"{found.questions:,}", *sides, credit, with_interval(found, signed=True)])
+    head = ["", "questions", a.label, b.label, "best baseline", f"{a.label} minus {b.label}"]
+    return "\n\n".join([markdown_table(head, rows), *controls_tables(a, study, results)])
 
 
 def controls_tables(arm: Arm, study: Study, results: Results) -> list[str]:
@@ -115,32 +147,48 @@ def controls_tables(arm: Arm, study: Study, results: Results) -> list[str]:
     keys = [key for key in keys_of(arm, study, results) if results.runs[key].controls]
     if not keys:
         return []
-    right = {name: results.right_with(keys, name).astype(int) for name in CONDITIONS}
-    loss = {name: with_interval(estimate(right[name] - right["true"]), signed=True) for name in CONDITIONS[1:]}
-    rows = [[LABELS[name], with_interval(estimate(right[name])), loss.get(name, "")] for name in CONDITIONS]
+    rows = []
+    for name in CONDITIONS:
+        if any(name not in results.runs[key].controls for key in keys):
+            continue
+        both, clusters = results.right_with(keys, name)
+        here, true = both[: len(keys)], both[len(keys) :]
+        loss = "" if name == "true" else with_interval(gain(here, true, clusters), signed=True)
+        rows.append([LABELS[name], f"{len(clusters):,}", with_interval(accuracy(here, clusters)), loss])
     heading = f"Does the {arm.label} adapter use the picture? Test IMG:"
-    return [heading, markdown_table(["", "accuracy", "minus true image"], rows)]
+    return [heading, markdown_table(["", "questions", "accuracy", "minus true image"], rows), UNLIKE_TRAINING + "."]
 
 
-def verdict(claim: Claim, exhibit: Exhibit, study: Study, results: Results) -> str:
-    """A claim, and whether the results agree with it."""
-    arms = exhibit.arms(study)
-    a, b = arms[claim.better], arms[claim.worse]
-    column = claim.column or study.column
+def verdict_lines(exhibits: Sequence[Exhibit], study: Study, results: Results) -> str:
+    """The claims of all exhibits, one family, and whether the results agree with each."""
+    claims = [(exhibit, claim) for exhibit in exhibits for claim in exhibit.claims]
+    shifted = {}
+    for number, (exhibit, claim) in enumerate(claims):
+        arms, column = exhibit.arms(study), claim.column or study.column
+        pair = _paired(arms[claim.better], arms[claim.worse], study, results, "test", column)
+        if pair[0].size:
+            found = difference(*pair, results.clusters("test", column))
+            shifted[str(number)] = replace(found, value=found.value - claim.least)
+    judged = verdicts(shifted)
+    return "\n".join(
+        _verdict_line(exhibit, claim, study, judged.get(str(number))) for number, (exhibit, claim) in enumerate(claims)
+    )
+
+
+def _verdict_line(exhibit: Exhibit, claim: Claim, study: Study, judged: Verdict | None) -> str:
+    arms, column = exhibit.arms(study), claim.column or study.column
     paper = "not measured in the paper"
     if claim.paper:
         paper = f"{' and '.join(published()[row][claim.column or 'Avg'] for row in claim.paper)} in the paper"
     opening = f"- {claim.text} ({paper})."
-    gain = difference_of(a, b, study, results, "test", column)
-    if math.isnan(gain.mean):
+    if judged is None:
         return f"{opening} *Not run.*"
-    found = "Agrees" if gain.low > claim.least else "Disagrees" if gain.high < claim.least else "Inconclusive"
-    points = f"{a.label} minus {b.label} on test {column}: {with_interval(gain, signed=True)} points"
-    over = f"{gain.seeds} seed{'s' if gain.seeds > 1 else ''}, {gain.questions:,} questions"
-    if gain.seeds == 1:
-        first, second = _paired(a, b, study, results, "test", column)
-        over += f"; McNemar's p = {mcnemar(int((first & ~second).sum()), int((second & ~first).sum())):.2g}"
-    return f"{opening} **{found}**: {points}; {over}."
+    word = {"better": "Agrees", "worse": "Disagrees"}.get(judged.word, "Inconclusive")
+    mean, low, high = (value + claim.least for value in (judged.difference.value, judged.low, judged.high))
+    found = judged.difference
+    shown = with_interval(Estimate(mean, low, high, found.seeds, found.n), signed=True)
+    points = f"{arms[claim.better].label} minus {arms[claim.worse].label} on test {column}: {shown} points"
+    return f"{opening} **{word}**: {points}; {found.n:,} questions, over {found.over}; p {judged.p:.2g} (Holm)."
 
 
 @cache
@@ -191,38 +239,6 @@ def efficiency_tables(record: dict[str, Any]) -> str:
             markdown_table(head, measured),
         ]
     )
-
-
-def readout_tables(record: dict[str, Any], exhibit: Exhibit, study: Study, results: Results) -> str:
-    """An exhibit's arms beside the linear read-out of the image features, on the test questions that it answers; and
-    both towers on val, if a tower that was trained further was read out too.
-
-    Args:
-        record: from `eval.readout`.
-    """
-    towers = {name: {split: _digits(text) for split, text in own.items()} for name, own in record["towers"].items()}
-    answers = next(iter(towers.values()))["test"]
-    answered = answers >= 0
-    found = {"linear read-out": answers[None, answered]}
-    for arm in exhibit.arms(study):
-        if keys := keys_of(arm, study, results):
-            found[arm.label] = results.right(keys, "test", "Avg")[:, answered].astype(int)
-    tables = [markdown_table(["", "test questions", "accuracy"], _rows(found))]
-    if len(towers) > 1:
-        val = {name: splits["val"][None, splits["val"] >= 0] for name, splits in towers.items()}
-        before, after = val.values()
-        difference = ["difference", "", with_interval(estimate(after - before), signed=True)]
-        tables.append(markdown_table(["", "val questions", "accuracy"], [*_rows(val), difference]))
-    return "\n\n".join(tables)
-
-
-def _digits(text: str) -> np.ndarray:
-    """A read-out's answers: 1 correct, 0 wrong, -1 not answered."""
-    return np.array([-1 if digit == "-" else int(digit) for digit in text])
-
-
-def _rows(found: dict[str, np.ndarray]) -> list[list[str]]:
-    return [[name, f"{right.shape[1]:,}", with_interval(estimate(right))] for name, right in found.items()]
 
 
 def choices_table(record: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Our two additions to the paper, one after the other: whitened components and the loss on the choice.
 
-python -m eval.paper --only additions                                # 9 runs, 25 min: +0.80 (−0.14 to +1.74)
-python -m eval.paper --only additions --preset small --data-dir DIR  # 7 runs, 39 min: +14.43 (+10.79 to +18.06)
+python -m eval.paper --only additions                                # 9 runs, 25 min: +0.80 (−0.10 to +1.70)
+python -m eval.paper --only additions --preset small --data-dir DIR  # 7 runs, 39 min: +14.43 (+7.93 to +20.93)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

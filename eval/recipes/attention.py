@@ -1,7 +1,7 @@
 """Table 5 and Figure 5: zero-init gated attention against prompts that share the words' softmax.
 
-python -m eval.paper --only table5                                # 6 runs, 24 min: +1.13 (+0.38 to +1.89)
-python -m eval.paper --only table5 --preset small --data-dir DIR  # 6 runs, 47 min: +9.17 (+4.64 to +13.71)
+python -m eval.paper --only table5                                # 6 runs, 24 min: +1.13 (+0.27 to +2.00)
+python -m eval.paper --only table5 --preset small --data-dir DIR  # 6 runs, 47 min: +9.17 (+4.58 to +13.77)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

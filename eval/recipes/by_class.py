@@ -1,7 +1,7 @@
 """Gain from the image, the multimodal adapter minus its text-only twin, by class of questions and topic.
 
-python -m eval.paper --only by_class                                # 6 runs, 44 min: +68.70 (+64.24 to +73.17)
-python -m eval.paper --only by_class --preset small --data-dir DIR  # 2 runs, 79 min: +17.75 (+15.27 to +20.23)
+python -m eval.paper --only by_class                                # 6 runs, 44 min: +68.70 (+64.30 to +73.11)
+python -m eval.paper --only by_class --preset small --data-dir DIR  # 2 runs, 79 min: +17.75 (+8.94 to +26.56)
 """
 
 from eval.recipes.main_result import ROWS, arms

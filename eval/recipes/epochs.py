@@ -1,7 +1,7 @@
 """Table 6: robustness to over-fitting, by training twice and four times as long.
 
-python -m eval.paper --only table6                                # 9 runs, 61 min: +1.57 (+0.57 to +2.57)
-python -m eval.paper --only table6 --preset small --data-dir DIR  # 7 runs, 75 min: +3.07 (+1.14 to +5.01)
+python -m eval.paper --only table6                                # 9 runs, 61 min: +1.57 (+0.52 to +2.62)
+python -m eval.paper --only table6 --preset small --data-dir DIR  # 7 runs, 75 min: +3.07 (+0.68 to +5.46)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

@@ -1,7 +1,7 @@
 """Zero-init against rand-init attention, with initial prompts of another size.
 
-python -m eval.paper --only initial_prompts                                # 12 runs, 59 min: +0.67 (−0.20 to +1.53)
-python -m eval.paper --only initial_prompts --preset small --data-dir DIR  # 10 runs, 62 min: +22.73 (+15.54 to +29.92)
+python -m eval.paper --only initial_prompts                                # 12 runs, 59 min: +0.67 (−0.29 to +1.62)
+python -m eval.paper --only initial_prompts --preset small --data-dir DIR  # 10 runs, 62 min: +22.73 (+16.09 to +29.37)
 """
 
 from eval.recipes.attention import KINDS

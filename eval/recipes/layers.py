@@ -1,7 +1,7 @@
 """Table 4: number of topmost layers that get prompts.
 
-python -m eval.paper --only table4                                # 9 runs, 29 min: +0.43 (−0.41 to +1.27)
-python -m eval.paper --only table4 --preset small --data-dir DIR  # 6 runs, 84 min: −3.62 (−5.83 to −1.40)
+python -m eval.paper --only table4                                # 9 runs, 29 min: +0.43 (−0.29 to +1.16)
+python -m eval.paper --only table4 --preset small --data-dir DIR  # 6 runs, 84 min: −3.62 (−7.16 to −0.07)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

@@ -1,7 +1,7 @@
 """Several scales of image features against the last one (section 3.4).
 
-python -m eval.paper --only scales                                # 6 runs, 18 min: +0.57 (−0.07 to +1.20)
-python -m eval.paper --only scales --preset small --data-dir DIR  # 4 runs, 30 min: +0.64 (−0.83 to +2.12)
+python -m eval.paper --only scales                                # 6 runs, 18 min: +0.57 (−0.10 to +1.23)
+python -m eval.paper --only scales --preset small --data-dir DIR  # 4 runs, 30 min: +0.64 (−1.80 to +3.09)
 """
 
 from eval.study import Arm, Claim, Exhibit, Study

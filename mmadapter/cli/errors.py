@@ -58,7 +58,7 @@ def _errors(args: Settings) -> None:
 
         ask_missing(runs, **asked, quiet=args.quiet)
     with status("reading questions and predictions", quiet=args.quiet):
-        scored = collect(runs, files, **asked, rule=args.rule)
+        scored = collect(runs, files, **asked, **args.part(), rule=args.rule)
         frames = {system.name: system.frame for system in scored.systems}
         frame = error_frame(frames if len(frames) > 1 else next(iter(frames.values())), scored.data)
     chosen = frame if args.query is None else query(frame, args.query)

@@ -69,6 +69,8 @@ class Settings(QuestionSettings):
         Raises:
             UserError: controls without a run, or a margin that nothing is tested against.
         """
+        if self.controls and (self.sample is not None or self.allow_missing):
+            raise UserError("--controls are over the whole split: leave out --sample and --allow-missing")
         if self.margin is not None and (not self.intervals or self.resample != "wording" or self.margin <= 0):
             raise UserError("--margin: must be above 0, and needs --intervals over wordings")
         if self.controls and not self.runs:
@@ -96,7 +98,7 @@ def _evaluate(args: Settings) -> None:
     if not is_first() and not args.controls:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
-        scored = collect(args.runs, args.predictions, **asked, rule=args.rule)
+        scored = collect(args.runs, args.predictions, **asked, **args.part(), rule=args.rule)
     seen = _from_training(args, scored, quiet=quiet) if args.baselines else None
     classes = dict(seen.classes) if seen else {}
     classes |= {kind.replace("-", " "): KINDS[kind](scored.questions) for kind in args.by}
@@ -114,7 +116,7 @@ def _evaluate(args: Settings) -> None:
     for each in () if quiet else scored.data.skipped:  # the title only counts them
         print(printable(f"{NAME}: left out: {each.where}: {each.reason}"), file=sys.stderr)
     controls: tuple[Controls, ...] = ()
-    if args.controls or args.report:
+    if args.controls or (args.report and args.sample is None and not args.allow_missing):
         for system in scored.systems:
             if (stored := scored.stored.get(system.name)) is None:
                 continue  # there is no model to ask

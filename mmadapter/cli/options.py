@@ -48,14 +48,25 @@ class QuestionSettings(CommandSettings):
     split: str | None = option("NAME", default=None)
     """Split. Default: the run's, or test."""
 
+    allow_missing: bool = False
+    """Score what is there where prediction files lack some questions: those that all systems answer."""
+    sample: int | None = option("N", default=None)
+    """Score N of the questions, drawn at random."""
+    seed: int = 0
+    """Seed of --sample. Default: 0."""
+
     def questions(self) -> dict[str, Any]:
-        """Return the arguments of `collect` and `ask_missing` that name the questions."""
+        """Return the arguments of `collect` and `ask_missing` that name the split."""
         return {
             "dataset": self.dataset,
             "data_dir": self.data_dir or None,
             "resplit": self.resplit,
             "split": self.split,
         }
+
+    def part(self) -> dict[str, Any]:
+        """Return the arguments of `collect` that name the questions in the split."""
+        return {"allow_missing": self.allow_missing, "sample": self.sample, "seed": self.seed}
 
 
 def command(

@@ -37,7 +37,12 @@ MAX_INDEX = 1000
 
 
 def read_predictions(
-    path: Path, questions: pd.DataFrame, *, rule: str | None = None, name: str | None = None
+    path: Path,
+    questions: pd.DataFrame,
+    *,
+    rule: str | None = None,
+    name: str | None = None,
+    partial: bool = False,
 ) -> Predictions:
     """Read the answers in a file to a split's questions.
 
@@ -47,6 +52,10 @@ def read_predictions(
         rule: reads every text anew; by default indices are kept and texts are read by `strict`. A file without
             texts always keeps its indices.
         name: of the system; by default the file's, without its suffix.
+        partial: accept a file that answers some of the questions only.
+
+    Returns:
+        The answers in the questions' order.
 
     Raises:
         UserError: the file cannot be read, has none of the formats, is for other questions, or has a prediction
@@ -59,6 +68,8 @@ def read_predictions(
     if not path.is_file():
         raise UserError(f"{path}: no such predictions file")
     frame = READERS[path.suffix](path)
+    if partial and frame["pid"].isin(questions.index).all():
+        questions = questions.loc[questions.index.isin(frame["pid"])]
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
     frame = frame.set_index("pid").loc[questions.index]
     check_options(frame["prediction"], questions["n_choices"], str(path))

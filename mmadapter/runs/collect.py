@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import pandas as pd
 from mmadapter.config.settings import RunConfig, Scoring
 from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
-from mmadapter.evaluation.frame import question_frame
+from mmadapter.evaluation.frame import question_frame, some
 from mmadapter.evaluation.prediction_files import read_predictions
 from mmadapter.evaluation.predictions import AS_FILED, GENERATED_RULE, Predictions
 from mmadapter.runs.folder import RunFolder, StoredAnswers
@@ -61,6 +62,9 @@ def collect(
     scoring: Scoring | None = None,
     rule: str | None = None,
     resplit: Resplitting | None = None,
+    allow_missing: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
 ) -> Scored:
     """Read the questions once, then every system's answers to them.
 
@@ -71,6 +75,8 @@ def collect(
         scoring: of the runs' answers, likelihood or generate; each run's own by default.
         rule: reads every text anew.
         resplit: how ScienceQA is split; a run keeps its own.
+        allow_missing: score the questions that all systems answer, where some answer only a part.
+        sample: score so many questions, drawn by `seed`: the same ones for the same pids, in whatever order they come.
 
     Raises:
         UserError: nothing is named; the runs are over different questions; an unknown split; predictions that
@@ -87,10 +93,50 @@ def collect(
     stored = [(run, answers) for run in runs for answers in _existing_answers(run, asked.split, scoring)]
     systems = _distinct(
         [(run, read_answers(answers, questions, rule=rule)) for run, answers in stored]
-        + [(file, read_predictions(file, questions, rule=rule)) for file in files]
+        + [(file, read_predictions(file, questions, rule=rule, partial=True)) for file in files]
     )
+    pids = drawn(questions.index, sample, seed)
+    title += f", {len(pids):,} drawn with seed {seed}" if sample is not None else ""
+    kept = _answered_by_all(pids, systems, allow_missing=allow_missing)
+    title += f", {len(kept):,} of {len(pids):,} questions" if len(kept) < len(pids) else ""
+    if len(kept) < len(questions):
+        data, questions = data.only(set(kept)), questions.loc[kept]
+        systems = tuple(replace(each, frame=each.frame.set_index("pid").loc[kept].reset_index()) for each in systems)
     variants = {system.name: answers for system, (_, answers) in zip(systems, stored, strict=False)}
     return Scored(title, data, questions, systems, asked.train, variants)
+
+
+def drawn(pids: pd.Index, sample: int | None, seed: int) -> pd.Index:
+    """Return `sample` of the pids, in their order; all of them without a number.
+
+    A pid's place in the draw depends on itself and the seed alone: a larger sample holds the smaller one.
+
+    Raises:
+        UserError: the number is not from 1 to the number of questions.
+    """
+    if sample is None:
+        return pids
+    if not 1 <= sample <= len(pids):
+        raise UserError(f"--sample {sample}: there are {len(pids):,} questions: choose 1 to {len(pids)}")
+    place = [hashlib.sha256(f"{seed} {pid}".encode()).digest() for pid in pids]
+    chosen = sorted(range(len(pids)), key=place.__getitem__)[:sample]
+    return pids[sorted(chosen)]
+
+
+def _answered_by_all(pids: pd.Index, systems: Sequence[Predictions], *, allow_missing: bool) -> pd.Index:
+    """Return the pids that every system answers."""
+    kept = pids
+    for each in systems:
+        missing = pids.difference(each.frame["pid"], sort=False)
+        if len(missing) and not allow_missing:
+            raise UserError(
+                f"{each.source}: {len(missing)} questions have no prediction: {some(missing)}\n"
+                "  --allow-missing scores those that all systems answer"
+            )
+        kept = kept.difference(missing, sort=False)
+    if kept.empty:
+        raise UserError(f"no question is answered by all systems: {', '.join(each.source for each in systems)}")
+    return kept
 
 
 def unanswered(

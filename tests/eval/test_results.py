@@ -3,55 +3,42 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import stats
 
-from eval.results import Estimate, Questions, Results, Run, estimate, updated
+from eval.results import Questions, Results, Run, accuracy, difference, gain, updated
 from mmadapter.errors import UserError
+from mmadapter.evaluation.estimates import estimate_accuracy, estimate_difference
 
 
-def test_one_seed_is_the_t_interval_over_questions():
-    outcomes = np.array([[1, 0, 1, 1, 0, 1, 1]])
-    low, high = stats.t.interval(0.95, 6, outcomes.mean(), stats.sem(outcomes[0]))
-    assert estimate(outcomes) == pytest.approx(Estimate(500 / 7, 100 * low, 100 * high, 1, 7))
-
-
-def test_seeds_that_disagree_on_everything_are_an_interval_over_seeds():
-    """Questions are all alike: what is left is the t interval of the seeds' means."""
-    outcomes = np.array([[1.0] * 400, [0.0] * 400, [1.0] * 400])
-    low, high = stats.t.interval(0.95, 2, 2 / 3, stats.sem([1, 0, 1]))
-    assert estimate(outcomes)[:3] == pytest.approx((200 / 3, 100 * low, 100 * high))
-
-
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    """Seeds have their own skill, questions their own difficulty; 95 % of intervals hold the mean of both."""
-    rng, held, times = np.random.default_rng(0), 0, 400
-    for _ in range(times):
-        skill, ease = rng.normal(0, 0.05, (4, 1)), rng.uniform(0.3, 0.9, (1, 150))
-        found = estimate(rng.random((4, 150)) < np.clip(ease + skill, 0, 1))
-        held += found.low <= 60 <= found.high
-    assert 0.93 <= held / times <= 1
-
-
-def test_of_nothing_nothing_is_known():
-    assert np.isnan(estimate(np.zeros((3, 0))).mean)
-    assert np.isnan(estimate(np.zeros((0, 0))).low)
-
-
-def test_what_never_differs_might_on_other_questions():
-    """The exact bound: with nine questions alike, a third of others may be different."""
-    bound = 100 * stats.binomtest(0, 9).proportion_ci(method="exact").high
-    assert estimate(np.zeros((3, 9)))[:3] == pytest.approx((0, -bound, bound))
+def test_intervals_are_those_of_the_evaluation():
+    """Seeds a column, questions a row, wordings as clusters; a baseline is set against every seed."""
+    rng = np.random.default_rng(0)
+    right, clusters = rng.integers(2, size=(3, 40)), np.arange(40) // 4
+    frame, wordings = pd.DataFrame(right.T.astype(float)), pd.Series(clusters, name="wording")
+    expected = estimate_accuracy(frame, wordings)
+    assert accuracy(right, clusters) == (expected.value, *expected.interval(), 3, 40)
+    baseline = rng.random((1, 40))
+    apart = estimate_difference(frame, pd.DataFrame(baseline.T), wordings)
+    assert difference(right, baseline, clusters) == apart
+    assert gain(right, baseline, clusters) == (apart.value, *apart.interval(), 3, 40)
+    assert np.isnan(accuracy(np.zeros((3, 0)), clusters[:0]).mean)
 
 
 def test_written_and_read_is_the_same(tmp_path):
     run = Run({"epochs": 2}, 1, 77, [{"epoch": 1, "train_loss": 0.5}], 3.5, {"test": "0110"})
-    results = Results({"date": "today"}, {"test": Questions(4, {"Avg": "1111", "IMG": "0011"})}, {"a": run, "b": run})
+    results = Results(
+        {"date": "today"},
+        {"test": Questions(4, {"Avg": "1111", "IMG": "0011"}, [0, 0, 1, 1], {"chance": [0.5] * 4})},
+        {"a": run, "b": run},
+    )
     results.write(tmp_path / "r.json")
     again = Results.read(tmp_path / "r.json")
     assert again == results
     assert again.right(["a", "b"], "test", "IMG").tolist() == [[True, False]] * 2
     assert again.right(["a"], "test", "TXT").shape == (1, 0)
+    assert again.clusters("test", "IMG").tolist() == [1, 1]
+    assert again.credit("chance", "test", "IMG").tolist() == [[0.5, 0.5]]
     with pytest.raises(UserError, match="no results yet"):
         Results.read(tmp_path / "other.json")
 
@@ -67,3 +54,10 @@ def test_what_a_model_was_asked_besides_stays_recorded_until_the_run_is_another(
     assert updated(asked, other) == other
     assert updated(asked, wrote) == replace(asked, generated=wrote.generated)
     assert updated(wrote, more) == replace(plain, generated={"val": "01", "test": "10"})
+
+
+def test_questions_are_known_by_the_classes_that_both_records_have():
+    asked = Questions(4, {"Avg": "1111", "IMG": "0011"})
+    assert asked.same(Questions(4, {"Avg": "1111", "NO": "1100"}, [0, 0, 1, 1]))
+    assert not asked.same(Questions(4, {"Avg": "1111", "IMG": "0111"}))
+    assert not asked.same(Questions(5, {}))

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 
-from eval.recipes import attention, by_class
+from eval.recipes import attention, by_class, main_result
 from eval.results import Questions, Results, Run
 from eval.runs import run_key
 from eval.study import STUDIES
@@ -15,11 +15,12 @@ from eval.tables import (
     arms_table,
     choices_table,
     classes_table,
+    columns_table,
     controls_tables,
     efficiency_tables,
-    readout_tables,
-    verdict,
+    verdict_lines,
 )
+from mmadapter.evaluation.reliance import LABELS
 
 STUDY = STUDIES["tiny"]
 N = 200
@@ -33,7 +34,14 @@ def results(exhibit, *answers: str) -> Results:
         for seed in STUDY.seeds:
             epochs = [{"epoch": 1, "train_loss": 0.5, "val_loss": None, "val_accuracy": None}]
             runs[run_key(arm.config(STUDY, seed))] = Run({}, seed, 7, epochs, 1.0, {"test": right, "val": right})
-    return Results({}, {split: Questions(N, CLASSES) for split in ("val", "test")}, runs)
+    return Results(
+        {},
+        {
+            split: Questions(N, CLASSES, list(range(N)), {"chance": [0.25] * N, "prior": [0.0, 1.0] * (N // 2)})
+            for split in ("val", "test")
+        },
+        runs,
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,17 +58,50 @@ def results(exhibit, *answers: str) -> Results:
 )
 def test_a_claim_is_judged_by_its_interval(zero, rand, expected):
     exhibit = attention.EXHIBIT
-    said = verdict(exhibit.claims[0], exhibit, STUDY, results(exhibit, zero, rand))
+    said = verdict_lines([exhibit], STUDY, results(exhibit, zero, rand)).splitlines()[0]
     assert expected in said
-    assert said.endswith("3 seeds, 200 questions.")
+    assert "; 200 questions, over wordings and 3 seeds; p " in said
 
 
 def test_a_claim_that_nothing_is_lost_allows_what_it_names():
     exhibit = by_class.EXHIBIT
-    lossless = exhibit.claims[1]
     found = results(exhibit, "1" * N, "1" * N)
-    assert "**Inconclusive**" in verdict(lossless, exhibit, STUDY, found)  # 100 questions bound it at 3.6 points
-    assert "**Agrees**" in verdict(replace(lossless, least=-4.0), exhibit, STUDY, found)
+
+    def judged(least):
+        claims = (replace(exhibit.claims[1], least=least),)
+        return verdict_lines([replace(exhibit, claims=claims)], STUDY, found)
+
+    assert "**Inconclusive**" in judged(-2.0)  # 100 questions bound it at 3.6 points
+    assert "**Agrees**" in judged(-4.0)
+
+
+def test_the_claims_of_a_page_are_one_family():
+    """Each p is Holm's among as many as there are, from the exhibits' own differences."""
+    rng = np.random.default_rng(0)
+    a, b = ("".join(map(str, rng.integers(2, size=N))) for _ in range(2))
+    found = results(by_class.EXHIBIT, a, b)
+    alone = [
+        verdict_lines([replace(by_class.EXHIBIT, claims=(claim,))], STUDY, found) for claim in by_class.EXHIBIT.claims
+    ]
+    both = verdict_lines([by_class.EXHIBIT], STUDY, found).splitlines()
+
+    def p(line):
+        return float(line.split("; p ")[1].split(" ")[0])
+
+    expected = multipletests([p(line) for line in alone], method="holm")[1]
+    assert [p(line) for line in both] == pytest.approx(expected, rel=0.05)  # two digits are printed
+
+
+def test_baselines_stand_above_the_arms_and_gains_below():
+    exhibit = main_result.EXHIBIT
+    table, gains = columns_table(exhibit, STUDY, results(exhibit, "1" * N, "01" * (N // 2))).split("Gains in points")
+    names = [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]]
+    assert names[:7] == ["questions", "chance", "prior", "**multimodal, chosen**", "multimodal, written",
+                         "**text-only, chosen**", "text-only, written"]  # fmt: skip
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in gains.splitlines() if line.startswith("|")}
+    assert rows["IMG"][1] == "chance"  # the prior has none of these
+    assert [cell.split(" (")[0] for cell in rows["IMG"][2:]] == ["+100.00", "+75.00", f"{MINUS}25.00"]
+    assert rows["NO"][1] == "prior"
 
 
 def test_what_arms_wrote_stands_beside_what_they_compared():
@@ -81,7 +122,7 @@ def test_what_arms_wrote_stands_beside_what_they_compared():
 def test_a_claim_without_runs_is_not_judged():
     exhibit = attention.EXHIBIT
     found = replace(results(exhibit, "1" * N, "1" * N), runs={})
-    assert verdict(exhibit.claims[0], exhibit, STUDY, found).endswith("*Not run.*")
+    assert verdict_lines([exhibit], STUDY, found).splitlines()[0].endswith("*Not run.*")
 
 
 def test_differences_by_class_are_the_paired_ones():
@@ -92,19 +133,19 @@ def test_differences_by_class_are_the_paired_ones():
     assert rows["Avg"] == ["200", "100.00", "50.00"]
 
 
-def test_one_seed_in_common_has_mcnemars_test():
-    """Oracle: statsmodels."""
+def test_one_seed_in_common_is_over_wordings_alone():
     exhibit = attention.EXHIBIT
     a, b = "1" * 150 + "0" * 50, "10" * 70 + "01" * 30
-    both = np.array([[int(x) for x in side] for side in (a, b)])
-    table = [[((both[0] == i) & (both[1] == j)).sum() for j in (1, 0)] for i in (1, 0)]
-    expected = contingency_tables.mcnemar(table, exact=True).pvalue
     found = results(exhibit, a, b)
     zero, rand = exhibit.arms(STUDY)
     lone = found.runs[run_key(zero.config(STUDY, 0))]
     lone.correct["test"] = "0" * N  # a seed that the other arm has not
     del found.runs[run_key(rand.config(STUDY, 0))], found.runs[run_key(zero.config(STUDY, 2))]
-    assert verdict(exhibit.claims[0], exhibit, STUDY, found).endswith(f"McNemar's p = {expected:.2g}.")
+    apart = np.array([int(x) - int(y) for x, y in zip(a, b, strict=True)])
+    expected = f"{100 * apart.mean():+.2f}"
+    said = verdict_lines([exhibit], STUDY, found).splitlines()[0]
+    assert expected in said
+    assert "over wordings alone, one seed" in said
 
 
 def test_conditions_of_the_image_stand_where_they_were_asked():
@@ -114,29 +155,28 @@ def test_conditions_of_the_image_stand_where_they_were_asked():
     controls = {"true": "1" * N, "blank": "1000" * (N // 4), "shuffled": "0" * N, "none": "1000" * (N // 4)}
     key = run_key(exhibit.arms(STUDY)[0].config(STUDY, 1))
     found = replace(found, runs=found.runs | {key: replace(found.runs[key], controls=controls)})
-    *_, true, blank, shuffled, _ = classes_table(exhibit, STUDY, found).splitlines()
-    assert true.startswith("| true image | 100.00")
-    assert blank.startswith(f"| blank image | 50.00 (40.03 to 59.97) | {MINUS}50.00")
-    assert shuffled.startswith("| shuffled image | 0.00")
+    lines = classes_table(exhibit, STUDY, found).splitlines()
+    true, blank, shuffled = (
+        next(line for line in lines if line.startswith(f"| {LABELS[name]}")) for name in ("true", "blank", "shuffled")
+    )
+    assert true.startswith("| true image | 100 | 100.00")
+    assert blank.startswith("| blank image (*) | 100 | 50.00 (40.22 to 59.78)")
+    assert f"| {MINUS}50.00" in blank
+    assert shuffled.startswith("| another question's | 100 | 0.00")
 
 
-def test_a_read_out_stands_beside_the_arms_on_the_questions_that_it_answers_and_towers_on_vals():
+def test_a_condition_that_some_questions_lack_is_compared_over_the_others():
     exhibit = by_class.EXHIBIT
     found = results(exhibit, "1" * N, "01" * (N // 2))
-    towers = {"plain": {"val": "1100" * 5 + "-" * 180, "test": "-" * 100 + "1110" * 25}}
-    table = readout_tables({"towers": towers}, exhibit, STUDY, found)
-    assert [line.split(" (")[0] for line in table.splitlines()[2:]] == [
-        "| linear read-out | 100 | 75.00",
-        "| multimodal | 100 | 100.00",
-        "| text-only | 100 | 50.00",
+    within = ("10" * (N // 8) + "00" * (N // 8)) + "--" * (N // 4)
+    controls = {"true": "1" * N, "within": within}
+    key = run_key(exhibit.arms(STUDY)[0].config(STUDY, 1))
+    found = replace(found, runs=found.runs | {key: replace(found.runs[key], controls=controls)})
+    (line,) = [
+        line for line in controls_tables(exhibit.arms(STUDY)[0], STUDY, found)[1].splitlines() if "same words" in line
     ]
-    towers["tuned"] = {"val": "1010" * 5 + "-" * 180}
-    _, val = readout_tables({"towers": towers}, exhibit, STUDY, found).split("\n\n")
-    assert [line.split(" (")[0] for line in val.splitlines()[2:]] == [
-        "| plain | 20 | 50.00",
-        "| tuned | 20 | 50.00",
-        "| difference |  | +0.00",
-    ]
+    assert line.startswith("| same words, other image | 50 | 50.00")
+    assert f"| {MINUS}50.00" in line
 
 
 def test_storage_is_told_with_its_unit():

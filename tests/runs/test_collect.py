@@ -1,10 +1,11 @@
 """Which questions are asked when runs and files are named."""
 
+import pandas as pd
 import pytest
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.predictions import predictions_frame
-from mmadapter.runs.collect import collect
+from mmadapter.runs.collect import collect, drawn
 from mmadapter.scienceqa.resplit import wording_split
 from tests.evaluation.questions import N_TEST, answers, write_questions
 from tests.evaluation.test_prediction_files import write
@@ -108,3 +109,27 @@ def test_a_resplit_says_what_is_not_at_hand(tmp_path):
     file = write(tmp_path / "some.json", {"results": dict.fromkeys(listed[:2], 0)})
     scored = collect([], [file], dataset="scienceqa", data_dir=[tmp_path / "few"], resplit="wording")
     assert scored.title == f"scienceqa test, wording-disjoint resplit, {len(listed) - 2} not at hand"
+
+
+def test_some_answers_are_scored_where_that_is_allowed(folder, tmp_path, data):
+    asked = [problem.pid for problem in data["test"]]
+    for name, pids in (("most", asked[:-3]), ("last", asked[2:])):
+        file = tmp_path / f"{name}.csv"
+        file.write_text("pid,prediction\n" + "".join(f"{pid},0\n" for pid in pids))
+    files = [tmp_path / "most.csv", tmp_path / "last.csv"]
+    with pytest.raises(UserError, match=r"3 questions have no prediction: .*\n  --allow-missing"):
+        collect([], files, dataset="scienceqa", data_dir=[folder])
+    scored = collect([], files, dataset="scienceqa", data_dir=[folder], allow_missing=True)
+    assert list(scored.questions.index) == asked[2:-3] == [problem.pid for problem in scored.data]
+    assert all(system.frame["pid"].tolist() == asked[2:-3] for system in scored.systems)
+    assert f"{len(asked) - 5} of {len(asked)} questions" in scored.title
+
+
+def test_a_sample_is_the_same_in_any_order_and_within_a_larger_one():
+    pids = pd.Index([str(number) for number in range(400)])
+    few, more = drawn(pids, 40, 1), drawn(pids, 90, 1)
+    assert set(few) < set(more)
+    assert list(few) == [pid for pid in pids if pid in set(few)]
+    assert set(drawn(pids[::-1], 40, 1)) == set(few) != set(drawn(pids, 40, 2))
+    with pytest.raises(UserError, match="--sample 401: there are 400 questions"):
+        drawn(pids, 401, 1)
