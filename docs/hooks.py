@@ -49,7 +49,9 @@ def on_page_content(content: str, **_: Any) -> str:
     """Set formulas as MathML, which browsers show without a script."""
 
     def mathml(found: re.Match[str]) -> str:
-        return convert(html.unescape(found[2]), display="block" if found[1] == "[" else "inline")
+        formula = convert(html.unescape(found[2]), display="block" if found[1] == "[" else "inline")
+        assert "\\" not in formula, f"not understood by latex2mathml: {found[2]}"
+        return formula
 
     return re.sub(r'<(?:div|span) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:div|span)>', mathml, content, flags=re.S)
 
@@ -67,8 +69,9 @@ def _relinked(markdown: str, place: str, files: Files) -> str:
 
 
 def _cells(path: Path) -> Iterator[str]:
-    yield f"[Open the notebook]({path.name})"
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+    first, *rest = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    yield "".join(first["source"]) + f" [Download the notebook]({path.name})."
+    for cell in rest:
         source = "".join(cell["source"])
         yield source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
 
@@ -93,7 +96,7 @@ def _settings() -> str:
 def _table(actions: Iterable[Action], presets: Mapping[str, object] = {}) -> str:
     lines = [["argument", *presets, "what it does"], ["---"] * (len(presets) + 2)]
     for action in actions:
-        if action.help in (None, SUPPRESS):
+        if action.help in (None, SUPPRESS) or action.dest in ("help", "version"):
             continue
         name = action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
         values = "|".join(map(str, action.choices)) if action.choices else action.metavar if action.nargs != 0 else None

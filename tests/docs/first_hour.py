@@ -53,7 +53,7 @@ def main(settings: Settings) -> None:
             _run(command + few, elsewhere, activated)
         if settings.problems:
             _run("pip install beartype hypothesis pytest pytest-timeout", clone, activated)
-            _run(f"python -m pytest {' '.join(SEAM)}", ROOT, activated)
+            _run(f"OMP_NUM_THREADS=1 python -m pytest {' '.join(SEAM)}", ROOT, activated)
         _run("pip freeze", clone, activated)
 
 

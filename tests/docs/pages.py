@@ -11,8 +11,14 @@ INSTALLING = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install ."]
 """`make test-install` runs these."""
 
 
+def blocks(page: str, language: str = "") -> list[str]:
+    """Return the fenced blocks of a page in one language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
+
+
 def commands(page: str) -> list[str]:
     """Return the commands of a page in order, without comments."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = chain.from_iterable(block.splitlines() for language, block in blocks if not language)
+    lines = chain.from_iterable(block.splitlines() for block in blocks(page))
     return [line for line in (shlex.join(shlex.split(line, comments=True)) for line in lines) if line]

@@ -12,15 +12,17 @@ from typing import get_type_hints
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+import mmadapter as mma
 from eval.demo import write_demo
 from mmadapter.cli import convert, errors, generate, train
 from mmadapter.cli import eval as evaluate
 from mmadapter.cli.common import command_parser, parse
 from mmadapter.cli.options import add_options, values_of
 from mmadapter.errors import UserError
-from tests.docs.pages import INSTALLING, PAGES, ROOT, commands
+from tests.docs.pages import INSTALLING, PAGES, ROOT, blocks, commands
 
 PARSED_ONLY = [*PAGES, "CONTRIBUTING.md", "benchmarks/README.md"]
 COMMANDS = {module.NAME: module for module in (train, evaluate, errors, generate, convert)}
@@ -127,6 +129,34 @@ def run(lines: list[str]) -> None:
 def test_the_readme(place):
     assert (place / "runs" / "demo" / "report.html").is_file()
     assert (place / "errors.parquet").is_file()
+
+
+def test_the_readmes_python(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (code,) = blocks("README.md", "python")
+    exec(code.replace("epochs=18", "epochs=1"), {})
+    assert (place / "adapter" / "adapter.safetensors").is_file()
+
+
+def test_the_python_of_several_adapters(place, monkeypatch):
+    monkeypatch.chdir(place)
+    code = blocks("docs/how-to/share.md", "python")[1].replace("ORG/NAME", "runs/demo/text")
+    width = sum(mma.MultimodalAdapter.from_pretrained("runs/demo/multimodal").adapter.config.feature_sizes)
+    given = {"features": torch.zeros(1, width), "has_image": torch.tensor([True])}
+    given |= {"input_ids": torch.ones(2, 3, dtype=torch.int64), "read": (torch.arange(2), torch.full((2,), 2))}
+    exec(code, shown := {"mma": mma, **given})
+    assert len(shown["logits"]) == 2
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "RESULTS.md", "CHANGELOG.md"])
+def test_every_link_from_the_root_leads_somewhere(page):
+    """The site's build checks those between its pages."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_front_door_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @pytest.mark.slow
