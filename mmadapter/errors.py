@@ -1,5 +1,6 @@
 """The one exception that a user's input can cause."""
 
+import importlib.util
 import re
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -16,6 +17,16 @@ class UserError(Exception):
 
     def __init__(self, message: str):
         super().__init__("\n".join(map(printable, message.split("\n"))))
+
+
+def require(package: str, *, extra: str, what: str) -> None:
+    """Check that the package of an extra is installed.
+
+    Raises:
+        UserError: it is not; names the command that installs it.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{what}: needs {package}: pip install 'mmadapter[{extra}]'")
 
 
 def printable(text: str) -> str:

@@ -1,21 +1,36 @@
-"""The wheel carries all that the package needs without the clone."""
+"""What is released: the wheel carries all that the package needs without the clone, the source archive all of it."""
 
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from mmadapter.errors import UserError, require
 
 ROOT = Path(__file__).parent.parent
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+def dist(tmp_path_factory) -> Path:
+    """A source archive, and the wheel made of it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    (path,) = folder.glob("mmadapter-*.whl")
+    return folder
+
+
+@pytest.fixture
+def wheel(dist) -> Path:
+    (path,) = dist.glob("mmadapter-*.whl")
     return path
 
 
@@ -55,3 +70,61 @@ def test_the_embedded_backbones_are_small():
 
     assert size("tiny-llama", "tiny-clip") < 25e6
     assert size("efficientnet-lite0") < 10e6
+
+
+def test_the_index_would_take_both_archives(dist):
+    files = sorted(str(path) for path in dist.iterdir())
+    assert len(files) == 2
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True
+    )
+    assert checked.stdout.count("PASSED") == 2, checked.stdout + checked.stderr
+
+
+def test_the_source_archive_holds_what_the_readme_installs_with(dist):
+    (path,) = dist.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "constraints.txt", "mmadapter/py.typed"} <= names
+
+
+def test_every_asset_has_a_licence(wheel):
+    licences = {name.partition("licenses/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    for asset in (ROOT / "assets").iterdir():
+        if asset.is_dir() or asset.suffix == ".zip":
+            name = f"{asset.name}/LICENSE" if asset.is_dir() else f"{asset.stem}.LICENSE"
+            assert f"assets/{name}" in licences
+
+
+def test_the_version_is_the_projects_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it():
+    with pytest.raises(UserError, match=r"--track: needs no_such_package: pip install 'mmadapter\[bench\]'"):
+        require("no_such_package", extra="bench", what="--track")
+    asked = [
+        (package, extra)
+        for path in (ROOT / "mmadapter").rglob("*.py")
+        for call in re.findall(r"require\((.*?), what=", path.read_text(encoding="utf-8"))
+        for *packages, extra in [re.findall(r'"(\w+)"', call)]
+        for package in packages
+    ]
+    assert {("bitsandbytes", "quantise"), ("tensorboard", "tensorboard"), ("tiktoken", "meta")} <= set(asked)
+    for package, extra in asked:
+        assert any(need.startswith(package) for need in PROJECT["optional-dependencies"][extra])
+
+
+def test_workflows_and_ci_call_targets_of_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    (workflow,) = (ROOT / ".github" / "workflows").glob("*.yml")
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    steps = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    steps += [hook["entry"] for hook in hooks] + re.findall(r"^make [a-z-]+", (ROOT / ".ci/run").read_text(), re.M)
+    assert {"make test", "make test-install", "make lint"} <= set(steps)
+    assert {step.removeprefix("make ") for step in steps} <= targets
+    versions = next(job["strategy"]["matrix"]["python"] for job in jobs if "strategy" in job)
+    assert versions == [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python ::" in line]

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, require
 from mmadapter.storage.pickles import check_pickle
 from mmadapter.storage.untrusted import MAX_RECORD, loading_errors, read_json_object
 
@@ -109,8 +109,10 @@ def meta_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     files = (place / "tokenizer.model" for place in (folder, folder.parent))
     if (file := next(filter(Path.is_file, files), None)) is None:
         raise UserError(f"{folder}: no tokenizer.model, here or in the folder above")
+    tiktoken = _is_tiktoken(file)
+    require("tiktoken" if tiktoken else "sentencepiece", extra="meta", what=str(file))
     with loading_errors(str(file)):
-        if not _is_tiktoken(file):
+        if not tiktoken:
             return LlamaTokenizer.from_pretrained(str(file.parent), add_bos_token=True, add_eos_token=False)
         tokenizer = TikTokenConverter(vocab_file=str(file), extra_special_tokens=_LLAMA3_SPECIAL).converted()
         bos, eos = _LLAMA3_SPECIAL[:2]

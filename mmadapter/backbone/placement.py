@@ -8,7 +8,6 @@ a thousandth of the weights, always stay whole on the device. The numbers multip
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from types import MethodType
@@ -24,7 +23,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.backbone.meta_checkpoint import is_meta_folder
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, require
 
 Quantisation = Literal["none", "8bit", "4bit"]
 
@@ -41,8 +40,7 @@ def quantisation_config(
         return GgufConfig(dequantize=True) if path.suffix == ".gguf" else None
     if path.suffix == ".gguf" or is_meta_folder(path):
         raise UserError(f"--quantise {quantise}: --llm {name}: only weights in safetensors can be quantised on loading")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"--quantise {quantise}: needs bitsandbytes: pip install 'mmadapter[quantise]'")
+    require("bitsandbytes", extra="quantise", what=f"--quantise {quantise}")
     if quantise == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, require
 from mmadapter.runs.folder import VariantFolder
 from mmadapter.storage.files import write_errors, write_text
 
@@ -47,6 +47,7 @@ class TrainingLog:
         if folder is not None:
             self._keep_until(folder.log, step, epoch)
             if tensorboard:
+                require("tensorboard", extra="tensorboard", what="--tensorboard")
                 from torch.utils.tensorboard import SummaryWriter  # seconds to import
 
                 self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
