@@ -29,8 +29,8 @@ ANSWER_DTYPES = {
 
 
 def question_frame(data: Dataset) -> pd.DataFrame:
-    """Return the questions of a data set, indexed by pid."""
-    return data.to_pandas()[list(QUESTION_COLUMNS)]
+    """Return the questions of a data set, indexed by pid: `QUESTION_COLUMNS` and `hint`."""
+    return data.to_pandas()[[*QUESTION_COLUMNS, "hint"]]
 
 
 def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Dataset) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def error_frame(predictions: pd.DataFrame | Mapping[str, pd.DataFrame], data: Da
 
 def answered(questions: pd.DataFrame, predictions: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
     """Return one system's error frame from a `question_frame`; `name` stands in error messages."""
-    return questions.join(answer_frame(predictions, questions, name))
+    return questions[list(QUESTION_COLUMNS)].join(answer_frame(predictions, questions, name))
 
 
 def split_systems(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

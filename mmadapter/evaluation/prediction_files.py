@@ -2,7 +2,8 @@
 
 The formats: parquet and CSV with `pid` and `prediction` (an index or a letter; `output` if there is a text), as our
 runs write them; ScienceQA's result file `{"results": {pid: index}, "outputs": {pid: text}}`, which LLaVA writes too,
-with -1 for an answer that did not parse; LLaVA's answers, one JSON object a line with `question_id` and `text`.
+with -1 for an answer that did not parse; LLaVA's answers, one JSON object a line with `question_id` and `text`; and the
+logs of other harnesses (`logs`), whose entries are matched to the questions (`matching`).
 
 Indices are scored as filed, texts by a named rule. A file that does not fit the questions is refused rather than
 guessed at: a number that is silently over other questions is worse than none.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import pandas as pd
 
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import check_options, check_pids, some
+from mmadapter.evaluation.logs import SAMPLE_KEYS, Entry, inspect_entries, sample_entry, table_entries, writable
+from mmadapter.evaluation.matching import match
 from mmadapter.evaluation.predictions import (
     AS_FILED,
     DEFAULT_RULE,
@@ -47,7 +51,7 @@ def read_predictions(
     """Read the answers in a file to a split's questions.
 
     Args:
-        path: the file, in a format of this module by its suffix: .json, .jsonl, .csv, .parquet.
+        path: the file, in a format of this module by its suffix: .json, .jsonl, .csv, .parquet, .eval, .tsv, .xlsx.
         questions: `frame.question_frame` of the split.
         rule: reads every text anew; by default indices are kept and texts are read by `strict`. A file without
             texts always keeps its indices.
@@ -67,7 +71,8 @@ def read_predictions(
         raise UserError(f"{path}: not a predictions file: its name must end in {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path}: no such predictions file")
-    frame = READERS[path.suffix](path)
+    read = READERS[path.suffix](path)
+    frame, notes = match(read, questions, str(path)) if isinstance(read, list) else (read, ())
     if partial and frame["pid"].isin(questions.index).all():
         questions = questions.loc[questions.index.isin(frame["pid"])]
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
@@ -84,7 +89,7 @@ def read_predictions(
         frame["unparsed"] = parse_outputs(texts, n_choices, "llava")["unparsed"].where(
             parse_outputs(texts, n_choices, "mmcot")["unparsed"].notna()
         )
-    return Predictions(name or path.stem, frame.reset_index(), used, str(path))
+    return Predictions(name or path.stem, frame.reset_index(), used, str(path), notes)
 
 
 def _rule_in_file(frame: pd.DataFrame) -> str:
@@ -95,9 +100,11 @@ def _rule_in_file(frame: pd.DataFrame) -> str:
     return LIKELIHOOD if frame["probabilities"].notna().any() else AS_FILED
 
 
-def _result_file(path: Path) -> pd.DataFrame:
-    """Read a result file of ScienceQA or LLaVA."""
+def _result_file(path: Path) -> pd.DataFrame | list[Entry]:
+    """Read a result file of ScienceQA or LLaVA, or a log of inspect_ai."""
     content = _unrepeated(parse_json(read_bytes(path, MAX_BYTES), str(path)), path)
+    if isinstance(content, dict) and {"eval", "status", "samples"} <= content.keys():
+        return inspect_entries(path)
     results = _unrepeated(content.get("results") if isinstance(content, dict) else None, path)
     if not isinstance(results, dict) or not results:
         raise UserError(f"{path}: not a result file: there is no object 'results' of pid to index in it")
@@ -110,28 +117,33 @@ def _result_file(path: Path) -> pd.DataFrame:
         if missing := [pid for pid in results if not isinstance(texts.get(pid), str)]:
             raise UserError(f"{path}: {len(missing)} results have no text in 'outputs': {some(missing)}")
     return predictions_frame(
-        list(map(_writable, results)),
+        list(map(writable, results)),
         prediction=[None if index == -1 else index for index in results.values()],
-        output=[_writable(outputs[pid]) for pid in results] if outputs else None,
+        output=[writable(outputs[pid]) for pid in results] if outputs else None,
         unparsed=["-1 in the file" if index == -1 else None for index in results.values()],
     )
 
 
-def _answers_file(path: Path) -> pd.DataFrame:
-    """Read LLaVA's answers."""
-    pids, texts = [], []
+def _lines_file(path: Path) -> pd.DataFrame | list[Entry]:
+    """Read LLaVA's answers, or the samples of lm-evaluation-harness and lmms-eval."""
+    pids, texts, entries = [], [], []
     for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         answer = _unrepeated(parse_json(line, str(path), line=number), where)
+        if isinstance(answer, dict) and answer.keys() >= SAMPLE_KEYS:
+            entries.append(sample_entry(answer, where))
+            continue
         if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
             raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")
         if type(answer["question_id"]) not in (str, int):
             raise UserError(f"{where}: question_id {short(answer['question_id'])} is no pid")
-        pids.append(_writable(str(answer["question_id"])))
-        texts.append(_writable(answer["text"]))
-    return predictions_frame(pids, output=texts)
+        pids.append(writable(str(answer["question_id"])))
+        texts.append(writable(answer["text"]))
+    if entries and pids:
+        raise UserError(f"{path}: {len(entries)} lines are samples of a harness, {len(pids)} are answers of LLaVA")
+    return entries or predictions_frame(pids, output=texts)
 
 
 def _csv_file(path: Path) -> pd.DataFrame:
@@ -179,11 +191,6 @@ def _index(value: object) -> int | None:
     raise ValueError(f"the prediction {short(value)} is neither an index nor a letter A to E (empty: unparsed)")
 
 
-def _writable(text: str) -> str:
-    """Replace halves of surrogate pairs, which a generation may end in and no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _unrepeated(parsed: Any, where: object) -> Any:
     """Return a parsed JSON value; an object that repeats a key is refused."""
     if double := repeated_keys(parsed):
@@ -191,10 +198,13 @@ def _unrepeated(parsed: Any, where: object) -> Any:
     return parsed
 
 
-READERS = {
+READERS: dict[str, Callable[[Path], pd.DataFrame | list[Entry]]] = {
     ".json": _result_file,
-    ".jsonl": _answers_file,
+    ".jsonl": _lines_file,
     ".csv": _csv_file,
+    ".eval": inspect_entries,
+    ".tsv": table_entries,
+    ".xlsx": table_entries,
     ".parquet": lambda path: _from_table(read_table(path, ["pid", *PREDICTION_DTYPES]), path),
 }
-"""Reader of each format, by the file's suffix."""
+"""Reader of each format, by the file's suffix; a log gives entries that are still to be matched."""

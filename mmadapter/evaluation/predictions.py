@@ -38,6 +38,8 @@ class Predictions:
     """A name in `rules.RULES`, `AS_FILED`, `LIKELIHOOD` or `OPTION_TEXT`."""
     source: str
     """The file, as a label for people."""
+    notes: tuple[str, ...] = ()
+    """What is less than certain about whose answers these are."""
 
 
 def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:

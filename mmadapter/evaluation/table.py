@@ -68,6 +68,8 @@ class ScoredRow(Row):
     """Answers that the rule could not read; None if that is unknown."""
     random_credit: float | None
     """Points of Avg that a random option for each unparsed answer is worth; None if `unparsed` is."""
+    notes: tuple[str, ...] = ()
+    """What is less than certain about the answers."""
 
     @property
     def calibration_error(self) -> float:
@@ -238,6 +240,7 @@ def _scored(system: Predictions, questions: pd.DataFrame, unit: Unit | None, clu
         digits={column: digits(accuracy) for column, accuracy in scores["accuracy"].items()},
         source=system.source,
         rule=system.rule,
+        notes=system.notes,
         frame=frame,
         scores=scores,
         intervals=intervals,

@@ -156,7 +156,7 @@ first_is = lambda value: results(lambda given: {**given, next(iter(given)): valu
         ("p.csv", lambda g: "", "not a readable CSV file"),
         ("p.csv", lambda g: 'pid,prediction\n"100,1\n', "not a readable CSV file"),
         ("p.parquet", lambda g: "PAR1 but no more", "not a readable parquet file"),
-        ("p.txt", lambda g: "", "its name must end in .json, .jsonl, .csv, .parquet"),
+        ("p.txt", lambda g: "", "its name must end in .json, .jsonl, .csv, .eval, .tsv, .xlsx, .parquet"),
     ],
 )
 def test_refused(name, content, told, tmp_path, asked, given):
