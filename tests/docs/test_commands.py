@@ -58,7 +58,7 @@ def check(command: str) -> None:
         train._configuration(vars(parse(train._parser(), [arg for arg in rest if not _missing_run(rest, arg)])))
     elif first in COMMANDS:
         _settings(COMMANDS[first].Settings, rest)
-    elif command.startswith("python -m ") and rest[1].split(".")[0] in ("benchmarks", "eval"):
+    elif command.startswith("python -m ") and rest[1].startswith(("benchmarks.", "eval.", "tests.docs.")):
         (settings, *_) = get_type_hints(importlib.import_module(rest[1]).main).values()
         _settings(settings, rest[2:])
     elif first == "make":
