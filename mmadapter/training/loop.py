@@ -97,6 +97,7 @@ def train(
     paced, started, stop = PacedSaver(save), time.monotonic(), False
     title = "training text-only" if model.adapter.text_only else "training multimodal"
     with _stop_signal() as stopped, progress_bar(title, total, quiet=quiet) as update:
+        update(progress.step)
         while progress.epoch < recipe.epochs:
             for batch in epoch_batches(lengths, recipe.batch_size, recipe.seed, progress.epoch)[progress.batch :]:
                 if stop:
@@ -109,10 +110,12 @@ def train(
                 log.step(progress.step, loss=loss, learning_rate=rate, gradient_norm=norm)
                 update(progress.step, f"loss {loss:.3f}")
                 paced()
+            update(progress.step, "validating")
             validated = validate(model, images, val_questions, val_stored)
             log.epoch(_record(progress, *validated, seconds=time.monotonic() - started))
             if progress.end_epoch(*validated):
                 best = {name: tensor.detach().cpu().clone() for name, tensor in model.adapter.state_dict().items()}
+            update(progress.step, f"loss {log.epochs[-1].train_loss:.3f}")
             paced.now()
             if stop:
                 raise Interrupted
