@@ -33,6 +33,7 @@ from mmadapter.inference.predict import predict
 from mmadapter.inference.prompt_attention import prompt_attention_of, write_prompt_attention
 from mmadapter.inference.tokenising import Encoder
 from mmadapter.model import MultimodalAdapter
+from mmadapter.runs.collect import question_title
 from mmadapter.runs.folder import RunFolder, VariantFolder
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.files import check_room, write_text
@@ -269,7 +270,4 @@ def _frozen(model: MultimodalAdapter) -> MultimodalAdapter:
 
 
 def _title(config: RunConfig, data: Dataset) -> str:
-    """The table's title: data set, split, and how many problems were left out."""
-    skipped = len(data[config.split].skipped)
-    resplit = f", {config.resplit}-disjoint resplit" if config.resplit != "official" else ""
-    return f"{config.dataset} {config.split}{resplit}" + (f", {skipped} skipped" if skipped else "")
+    return question_title(data[config.split], config.split, config.resplit, config.limit)
