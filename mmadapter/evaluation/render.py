@@ -57,6 +57,7 @@ def _results(table: ResultTable) -> Grid:
             rows.append(("  to", *(digits(x) or DASH for x in row.intervals["high"])))
         if row is table.baselines[-1] or (table.published and row is table.rows[-1]):
             breaks.add(len(rows) - 1)
+    cited = (f"[{at}] {source}" for at, source in enumerate(publications, start=1))
     return Grid(
         title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
         headers=("", *TABLE_COLUMNS),
@@ -64,7 +65,7 @@ def _results(table: ResultTable) -> Grid:
         best=frozenset(marked),
         faint=frozenset(faint),
         breaks=frozenset(breaks),
-        notes=(*_readings(table), *result_notes(table), *(f"[{at}] {source}" for at, source in enumerate(publications, start=1))),
+        notes=(*_readings(table), *result_notes(table), *cited),
     )
 
 
