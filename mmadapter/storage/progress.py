@@ -56,26 +56,44 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
             nonlocal due
             bar.update(task.id, completed=done, note=note)
             if not shown and time.monotonic() >= due:
-                _say(f"{description}: {_so_far(task)}")
+                say(f"{description}: {_so_far(task)}")
                 due = time.monotonic() + LINE_SECONDS
 
         yield update
     if task.completed:
         note = f", {task.fields['note']}" if task.fields["note"] else ""
-        _say(f"{description}: {task.completed:,} of {task.total:,} after {_clock(task.elapsed)}{note}")
+        say(f"{description}: {task.completed:,} of {task.total:,} after {clock(task.elapsed)}{note}")
+
+
+@contextmanager
+def status(text: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say what the user is waiting for until the block ends: a line that goes on a terminal, and stays elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet:
+        yield
+    elif console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        say(text)
+        yield
 
 
 def _so_far(task: Task) -> str:
     speed = task.speed or 0.0
     rate = f"{speed:.1f} a second" if speed >= 1 else f"{1 / speed:.1f} s each" if speed else ""
-    left = f"{_clock(task.time_remaining)} left" if task.time_remaining is not None else ""
+    left = f"{clock(task.time_remaining)} left" if task.time_remaining is not None else ""
     parts = (f"{task.completed:,} of {task.total:,}", rate, left, task.fields["note"])
     return ", ".join(part for part in parts if part)
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """Format a time as h:mm:ss."""
     return str(timedelta(seconds=round(seconds or 0)))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line on stderr."""
     print(line, file=sys.stderr, flush=True)
