@@ -14,9 +14,9 @@ MAX_BYTES = 1 << 16
 """64 KiB; every setting with its value takes 1."""
 MAX_DEPTH = 3
 """One list, and one level too many, which its setting refuses by name."""
-ELSEWHERE = ("output_dir", "threads")
+ELSEWHERE = ("output_dir", "threads", "track")
 """Settings in which a run may differ when it goes on."""
-DROPPED = {"clip_norm": 1.0, "prompt_unit": "one", "resume": False}
+DROPPED = {"clip_norm": 1.0, "prompt_unit": "one", "resume": False, "tensorboard": False}
 """Settings that older runs saved, with the only value that can still be read."""
 
 

@@ -14,6 +14,7 @@ from mmadapter.errors import UserError
 DatasetName = Literal["demo", "scienceqa", "demo-instructions", "alpaca"]
 Scoring = Literal["likelihood", "generate"]
 Variant = Literal["both", "multimodal", "text"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
 AttentionKind = Literal["zero-init", "rand-init"]
 
 INSTRUCTIONS = ("demo-instructions", "alpaca")
@@ -189,8 +190,8 @@ class RunConfig(
     preset: Literal["tiny", "small", "paper"] = "tiny"
     """Named settings that every other option overrides; --print-config shows them. Default: tiny for demos, else
     small."""
-    tensorboard: bool = False
-    """Also write the training log for TensorBoard."""
+    track: Tracker | None = None
+    """Write the training log for TensorBoard, Weights & Biases or MLflow too, offline, into the run's folder."""
     output_dir: Path | None = None
     """Folder of the run. Default: runs/DATASET-PRESET-seedN."""
 

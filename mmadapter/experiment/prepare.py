@@ -22,6 +22,7 @@ from mmadapter.storage.files import check_room
 from mmadapter.storage.processes import from_first
 from mmadapter.training.checkpoint import checkpoint_bytes
 from mmadapter.training.memory import Memory, check_memory
+from mmadapter.training.tracking import check_tracker
 from mmadapter.vision.towers import ImageTower, load_tower
 
 VARIANTS: dict[Variant, tuple[Variant, ...]] = {
@@ -68,6 +69,7 @@ def prepare(config: RunConfig, *, resume: bool = False) -> Prepared:
         use_deterministic_algorithms()
     device = resolve_device(config.device)
     check_processes(config.shard)
+    check_tracker(config.track)
     data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error, resplit=config.resplit)
     data = data.first(config.limit).first(config.train_limit, "train")
     data[config.split]  # reject an unknown split before hours are spent

@@ -71,7 +71,7 @@ class _VariantRun:
             images=self.images,
             folder=self.folder.path,
             resume=True,
-            tensorboard=self.config.tensorboard,
+            track=self.config.track,
             quiet=self.quiet,
         )
 
