@@ -26,13 +26,14 @@ from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import Recipe, RunConfig
 from mmadapter.data import load_dataset
 from mmadapter.evaluation.frame import answer_frame, question_frame
-from mmadapter.experiment.run import build_model
+from mmadapter.experiment.prepare import build_model
 from mmadapter.inference.image_features import question_images
 from mmadapter.inference.predict import predict
 from mmadapter.runs.provenance import provenance
 from mmadapter.scienceqa.problems import Dataset
 from mmadapter.storage.files import write_text
 from mmadapter.training.loop import train
+from mmadapter.vision.towers import load_tower
 
 FILE = FOLDER / "choices.json"
 HELD = 1000
@@ -83,9 +84,9 @@ def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
     """Train, and return the numbers of correct and of all held-out questions, over all and by wording."""
     device = resolve_device(config.device)
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
-    model = build_model(config, llm, "multimodal")
-    assert model.tower is not None  # it is multimodal
-    images, data = question_images(model.tower, data, model.form)
+    tower = load_tower(config.clip, scales=config.scales, device=device)
+    model = build_model(config, llm, tower)
+    images, data = question_images(tower, data, model.form)
     train(model, data, config.part(Recipe), images=images)
     questions = question_frame(data["test"])
     right = answer_frame(predict(model, data["test"], images=images), questions)["correct"]

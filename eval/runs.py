@@ -36,7 +36,7 @@ from mmadapter.storage.keys import content_key
 from mmadapter.storage.locks import sole_writer
 
 PLACES = frozenset(
-    {"preset", "data_dir", "output_dir", "device", "compile", "store_activations", "tensorboard", "on_error"}
+    {"preset", "data_dir", "output_dir", "device", "compile", "store_activations", "track", "threads", "on_error"}
 )
 """Settings for where and how fast a run is, which do not change its result."""
 SPLITS = ("val", "test")

@@ -30,6 +30,8 @@ class Settings(CommandSettings):
     """Settings that override the preset's."""
     print_config: bool = False
     """Print every setting with its value, and stop."""
+    dry_run: bool = False
+    """Print what the run is going to do and need, and stop before the language model is loaded."""
     resume: bool = False
     """Go on with the run in the output folder."""
 
@@ -48,6 +50,12 @@ def _train(argv: Sequence[str] | None) -> int:
         if config.llm == PRESETS[config.preset].llm:
             print(f"# {config.preset}, as it stands: {PRESET_NEEDS[config.preset]}")
         print(config_yaml(config), end="")
+        return 0
+    if args["dry_run"]:
+        from mmadapter.experiment.plan import make_plan
+        from mmadapter.experiment.prepare import prepare
+
+        print(make_plan(prepare(config, resume=args["resume"])))
         return 0
     from mmadapter.evaluation.grid import Grid, format_grid
     from mmadapter.evaluation.render import render

@@ -14,7 +14,9 @@ MAX_BYTES = 1 << 16
 """64 KiB; every setting with its value takes 1."""
 MAX_DEPTH = 3
 """One list, and one level too many, which its setting refuses by name."""
-DROPPED = {"clip_norm": 1.0, "prompt_unit": "one", "resume": False}
+ELSEWHERE = ("output_dir", "threads", "track")
+"""Settings in which a run may differ when it goes on."""
+DROPPED = {"clip_norm": 1.0, "prompt_unit": "one", "resume": False, "tensorboard": False}
 """Settings that older runs saved, with the only value that can still be read."""
 
 
@@ -82,9 +84,9 @@ def read_config(path: Path) -> RunConfig:
 
 
 def differences(path: Path, config: RunConfig) -> list[str]:
-    """Name the settings in which a saved configuration differs; the place of a run is none.
+    """Name the settings in which a saved configuration differs, without those of `ELSEWHERE`.
 
     A setting that the file lacks was not there yet when it was written, and means its default.
     """
     saved, now = asdict(RunConfig()) | read_settings(path), asdict(config)
-    return [name for name, value in now.items() if name != "output_dir" and saved[name] != value]
+    return [name for name, value in now.items() if name not in ELSEWHERE and saved[name] != value]

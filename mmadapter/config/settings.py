@@ -14,6 +14,7 @@ from mmadapter.errors import UserError
 DatasetName = Literal["demo", "scienceqa", "demo-instructions", "alpaca"]
 Scoring = Literal["likelihood", "generate"]
 Variant = Literal["both", "multimodal", "text"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
 AttentionKind = Literal["zero-init", "rand-init"]
 
 INSTRUCTIONS = ("demo-instructions", "alpaca")
@@ -161,6 +162,9 @@ class Placement:
     --checkpointing."""
     compile: bool = False
     """Fuse the frozen layers' small operations with torch.compile: a minute later to start, then faster."""
+    threads: int | None = None
+    """Threads of a processor's arithmetic. Default: OMP_NUM_THREADS, else as many as are free and faster than one. A
+    resume keeps its run's number: another one sums in another order."""
     deterministic: bool = False
     """Give the same bits in every run on a GPU too. Slower, and an operation without such a form is an error."""
 
@@ -186,8 +190,8 @@ class RunConfig(
     preset: Literal["tiny", "small", "paper"] = "tiny"
     """Named settings that every other option overrides; --print-config shows them. Default: tiny for demos, else
     small."""
-    tensorboard: bool = False
-    """Also write the training log for TensorBoard."""
+    track: Tracker | None = None
+    """Write the training log for TensorBoard, Weights & Biases or MLflow too, offline, into the run's folder."""
     output_dir: Path | None = None
     """Folder of the run. Default: runs/DATASET-PRESET-seedN."""
 
@@ -198,7 +202,7 @@ class RunConfig(
                 not go together.
         """
         super().__post_init__()
-        for name in ("adapter_len", "adapter_layers", "scales", "projection_hidden", "components"):
+        for name in ("adapter_len", "adapter_layers", "scales", "projection_hidden", "components", "threads"):
             if (size := getattr(self, name)) is not None and size < 1:
                 raise UserError(f"{name} is {size}: it must be at least 1")
         placed = {  # where the frozen model lies, and what needs it whole in one place

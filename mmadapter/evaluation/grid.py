@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmadapter.errors import printable
 from mmadapter.evaluation.accuracy import TABLE_COLUMNS
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 DASH = "\N{EN DASH}"
 """A cell without a number."""
-GAPS = {"": 12, "NAT": 6, "TXT": 6, "G1-6": 6, "unparsed": 7}
-"""Minimum widths in a terminal: they set the groups of columns apart and keep names whole."""
-FOLDED = {"unparsed": "un-\nparsed", "random credit": "random\ncredit"}
+WIDE = 200
+"""Width of a line that no terminal bounds."""
+GAPS = {"NAT": 6, "TXT": 6, "G1-6": 6}
+"""Minimum widths in a terminal, which set the groups of columns apart."""
+NAME = 12
+"""Letters of a name on a line of a terminal; a longer one is folded where there is no room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +71,38 @@ def _text(grid: Grid, terminal: bool) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, highlight=False)
+    room = console.width if terminal else WIDE
+    widths = _widths(grid, room, terminal)
+    console.width = max(room, sum(widths) + len(widths) - 1)
     drawn = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    for header in grid.headers:
-        drawn.add_column(
-            Text(FOLDED.get(header) or printable(header)),
-            justify="left" if header in grid.words else "right",
-            no_wrap=header in TABLE_COLUMNS,
-            min_width=GAPS.get(header),
-            overflow="fold",
-        )
+    for header, width in zip(grid.headers, widths, strict=True):
+        justify: Literal["left", "right"] = "left" if header in grid.words else "right"
+        drawn.add_column(Text(printable(header)), justify=justify, width=width, overflow="fold")
     for i, row in enumerate(grid.rows):
         cells = (_cell(cell, grid, (i, j), terminal) for j, cell in enumerate(row))
         drawn.add_row(*cells, style="dim" if i in grid.faint else "", end_section=i in grid.breaks)
 
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, highlight=False)
-    console.width = max(console.width, 100) if terminal else 200  # rich cuts numbers in a narrow one
     console.print(Text(printable(grid.title), style="bold"), "", drawn, sep="\n")
-    for note in grid.notes:
+    mark = ("bold" if terminal else "*") + ": the best of its column"
+    for note in ([mark] if grid.best else []) + [*grid.notes]:
         console.print(Text(printable(note), style="dim"))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _widths(grid: Grid, room: int, terminal: bool) -> list[int]:
+    """Return the width of each column: what it holds, or where there is too little room, folded headers and names."""
+    least, most = [], []
+    for at, header in enumerate(grid.headers):
+        cells = max((len(_cell(row[at], grid, (i, at), terminal)) for i, row in enumerate(grid.rows)), default=0)
+        least.append(max(min(cells, NAME) if header in grid.words else cells, *map(len, header.split()), 0))
+        most.append(max(cells, len(header), GAPS.get(header, 0)))
+    spare = room - sum(least) - len(least) + 1
+    for at, widest in enumerate(most):  # the first column holds the names
+        given = max(0, min(spare, widest - least[at]))
+        least[at], spare = least[at] + given, spare - given
+    return least
 
 
 def _cell(text: str, grid: Grid, place: tuple[int, int], terminal: bool) -> Text:

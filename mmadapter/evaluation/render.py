@@ -45,32 +45,27 @@ def render(table: ResultTable, form: str = "table", *, terminal: bool = False) -
 def _results(table: ResultTable) -> Grid:
     best, publications, scores = table.best(), table.publications(), table.rows[0].scores
     n = (DASH if unknown else str(n) for n, unknown in zip(scores["n"], scores["unknown"], strict=True))
-    rows, marked, faint, breaks = [("questions", *n, "", "", "")], set(), {0}, {0}
+    rows, marked, faint, breaks = [("questions", *n)], set(), {0}, {0}
     for row in (*table.baselines, *table.rows, *table.published):
         if not isinstance(row, BaselineRow):
             marked |= {(len(rows), 1 + at) for at, column in enumerate(TABLE_COLUMNS) if is_best(row, column, best)}
-        if isinstance(row, ScoredRow):
-            unparsed = DASH if row.unparsed is None else str(row.unparsed)
-            provenance = (unparsed, digits(row.random_credit) or DASH, row.rule or DASH)
-        elif isinstance(row, BaselineRow):
-            provenance = ("", "", row.source)
-        else:
-            provenance = ("", "", f"[{publications.index(row.source) + 1}]")
-        rows.append((row.name, *(shown or DASH for shown in row.digits.values()), *provenance))
+        at = "" if isinstance(row, (ScoredRow, BaselineRow)) else f" [{1 + publications.index(row.source)}]"
+        rows.append((row.name + at, *(shown or DASH for shown in row.digits.values())))
         if isinstance(row, (ScoredRow, BaselineRow)) and row.intervals is not None:
             faint |= {len(rows), len(rows) + 1}
-            rows.append(("  95 % from", *(digits(x) or DASH for x in row.intervals["low"]), "", "", ""))
-            rows.append(("  to", *(digits(x) or DASH for x in row.intervals["high"]), "", "", ""))
+            rows.append(("  95 % from", *(digits(x) or DASH for x in row.intervals["low"])))
+            rows.append(("  to", *(digits(x) or DASH for x in row.intervals["high"])))
         if row is table.baselines[-1] or (table.published and row is table.rows[-1]):
             breaks.add(len(rows) - 1)
+    cited = (f"[{at}] {source}" for at, source in enumerate(publications, start=1))
     return Grid(
         title=f"{table.title}: {table.n_questions():,} questions, accuracy in percent",
-        headers=("", *TABLE_COLUMNS, "unparsed", "random credit", "rule"),
+        headers=("", *TABLE_COLUMNS),
         rows=tuple(rows),
         best=frozenset(marked),
         faint=frozenset(faint),
         breaks=frozenset(breaks),
-        notes=(*result_notes(table), *(f"[{at}] {source}" for at, source in enumerate(publications, start=1))),
+        notes=(*_readings(table), *result_notes(table), *cited),
     )
 
 
@@ -114,6 +109,15 @@ def _cell(scores: pd.Series) -> str:
     if "low" not in scores or pd.isna(scores["low"]):
         return shown
     return f"{shown} ({digits(scores['low'])} to {digits(scores['high'])})"
+
+
+def _readings(table: ResultTable) -> list[str]:
+    """Return by which rule the answers of each system were read, and what it could not read."""
+    read: dict[str, list[str]] = {}
+    for row in table.rows:
+        unread = "" if row.unparsed is None else f", {row.unparsed} unparsed, random credit {digits(row.random_credit)}"
+        read.setdefault(f"rule {row.rule}{unread}", []).append(row.name)
+    return [f"{', '.join(names)}: {how}" for how, names in read.items()]
 
 
 def is_best(row: Row, column: str, best: dict[str, str]) -> bool:

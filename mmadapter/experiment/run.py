@@ -12,14 +12,11 @@ from dataclasses import asdict, dataclass, replace
 
 from accelerate import PartialState
 
-from mmadapter.backbone.device import resolve_device, resolve_dtype, use_deterministic_algorithms
-from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.device import resolve_device, resolve_dtype
 from mmadapter.backbone.loading import load_llm
-from mmadapter.backbone.placement import check_processes
+from mmadapter.backbone.threads import use_threads
 from mmadapter.config.files import config_yaml, differences
-from mmadapter.config.presets import adapted_layers
 from mmadapter.config.settings import INSTRUCTIONS, InputFormat, Recipe, RunConfig, Variant
-from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame
 from mmadapter.evaluation.grid import Grid, format_grid
@@ -27,28 +24,23 @@ from mmadapter.evaluation.predictions import GENERATED_RULE, LIKELIHOOD, Predict
 from mmadapter.evaluation.render import render
 from mmadapter.evaluation.responses import responses_grid, score_responses
 from mmadapter.evaluation.table import ResultTable, result_table
+from mmadapter.experiment.plan import make_plan
+from mmadapter.experiment.prepare import build_model, prepare
 from mmadapter.experiment.run_card import run_card
 from mmadapter.inference.image_features import QuestionImages, question_images
 from mmadapter.inference.predict import predict
 from mmadapter.inference.prompt_attention import prompt_attention_of, write_prompt_attention
 from mmadapter.inference.tokenising import Encoder
 from mmadapter.model import MultimodalAdapter
+from mmadapter.runs.collect import question_title
 from mmadapter.runs.folder import RunFolder, VariantFolder
 from mmadapter.scienceqa.problems import Dataset
-from mmadapter.storage.files import check_room, write_text
+from mmadapter.storage.files import write_text
 from mmadapter.storage.locks import sole_writer
-from mmadapter.training.checkpoint import checkpoint_bytes
+from mmadapter.storage.progress import say, status
 from mmadapter.training.log import EpochRecord
 from mmadapter.training.loop import train
-from mmadapter.training.memory import check_memory
 from mmadapter.training.validation import validate
-from mmadapter.vision.towers import load_tower
-
-VARIANTS: dict[Variant, tuple[Variant, ...]] = {
-    "both": ("multimodal", "text"),
-    "multimodal": ("multimodal",),
-    "text": ("text",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +71,7 @@ class _VariantRun:
             images=self.images,
             folder=self.folder.path,
             resume=True,
-            tensorboard=self.config.tensorboard,
+            track=self.config.track,
             quiet=self.quiet,
         )
 
@@ -93,6 +85,7 @@ class _VariantRun:
             images=self.images,
             file=file,
             store_activations=config.store_activations,
+            title=f"answering, {config.variant}",
             quiet=self.quiet,
         )
         rule = LIKELIHOOD if config.scoring == "likelihood" else GENERATED_RULE[config.answer]
@@ -140,53 +133,31 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
         Interrupted: Ctrl-C or SIGTERM; the same configuration with `resume` goes on.
     """
     run = RunFolder(config.folder)
-    if config.deterministic:
-        use_deterministic_algorithms()
     device = resolve_device(config.device)
     first = PartialState(cpu=device.type == "cpu").is_main_process
+    quiet = quiet or not first
     if first:
         _check_unused(run, resume)
-    check_processes(config.shard)
-    check_memory(config, device)
-    data = load_dataset(config.dataset, config.data_dir or None, on_error=config.on_error, resplit=config.resplit)
-    data = data.first(config.limit).first(config.train_limit, "train")
-    data[config.split]  # reject an unknown split before hours are spent
-    llm = load_llm(
-        config.llm,
-        device=device,
-        dtype=resolve_dtype(config.dtype, device),
-        quantise=config.quantise,
-        compile_layers=config.compile,
-        sharded=config.shard,
-        offloaded=config.offload,
-    )
-    config = replace(config, adapter_layers=adapted_layers(config, len(llm.layers)))
-    models = {variant: build_model(config, llm, variant) for variant in VARIANTS[config.variant]}
-    if first:
-        check_room(run.path, sum(checkpoint_bytes(model.adapter) for model in models.values()), "its checkpoints")
-    with sole_writer(run.path) if first else nullcontext():
-        if first:
-            _check_unused(run, resume)  # another run may just have begun there
-        return _run(config, models, data, first=first, quiet=quiet or not first)
-
-
-def build_model(config: RunConfig, llm: LanguageModel, variant: Variant) -> MultimodalAdapter:
-    """Build a variant's model before training, on the shared language model."""
-    tower = None
-    if variant == "multimodal":
-        tower = load_tower(config.clip, scales=config.scales, device=llm.model.device)
-    return MultimodalAdapter.build(
-        llm,
-        tower,
-        adapter_len=config.adapter_len,
-        adapter_layers=adapted_layers(config, len(llm.layers)),
-        projection_hidden=config.projection_hidden,
-        components=config.components,
-        prompt_std=config.prompt_std,
-        attention=config.attention,
-        seed=config.seed,
-        form=config.part(InputFormat),
-    )
+    prepared = prepare(config, resume=resume)
+    config = prepared.config
+    if not quiet:
+        say(f"threads: {prepared.threads}" if resume else str(make_plan(prepared)))
+    with use_threads(prepared.threads):
+        with status(f"loading {config.llm}", quiet=quiet):
+            llm = load_llm(
+                config.llm,
+                device=device,
+                dtype=resolve_dtype(config.dtype, device),
+                quantise=config.quantise,
+                compile_layers=config.compile,
+                sharded=config.shard,
+                offloaded=config.offload,
+            )
+        models = {variant: build_model(config, llm, tower) for variant, tower in prepared.towers.items()}
+        with sole_writer(run.path) if first else nullcontext():
+            if first:
+                _check_unused(run, resume)  # another run may just have begun there
+            return _run(config, models, prepared.data, first=first, quiet=quiet)
 
 
 def _check_unused(run: RunFolder, resume: bool) -> None:
@@ -269,7 +240,4 @@ def _frozen(model: MultimodalAdapter) -> MultimodalAdapter:
 
 
 def _title(config: RunConfig, data: Dataset) -> str:
-    """The table's title: data set, split, and how many problems were left out."""
-    skipped = len(data[config.split].skipped)
-    resplit = f", {config.resplit}-disjoint resplit" if config.resplit != "official" else ""
-    return f"{config.dataset} {config.split}{resplit}" + (f", {skipped} skipped" if skipped else "")
+    return question_title(data[config.split], config.split, config.resplit, config.limit)

@@ -45,10 +45,11 @@ class Scored:
 class AskedQuestions:
     """A split, as the runs and the user name it."""
 
-    title: str
     data: Dataset
     train: Dataset | None
     split: str
+    resplit: Resplitting
+    limit: int | None
     on_error: OnError
 
 
@@ -85,10 +86,10 @@ def collect(
     if not runs and not files:
         raise UserError("nothing to evaluate: name a run directory, or a file with --predictions")
     asked = asked_questions(runs, dataset, data_dir, split, resplit)
-    title, data = asked.title, asked.data
+    data = asked.data
     if asked.on_error == "skip":
         data = _without_skipped(data, RunFolder(runs[0]).answers(asked.split, scoring), asked.split)
-        title += f", {len(data.skipped)} skipped" if data.skipped else ""
+    title = question_title(data, asked.split, asked.resplit, asked.limit)
     questions = question_frame(data)
     stored = [(run, answers) for run in runs for answers in _existing_answers(run, asked.split, scoring)]
     systems = _distinct(
@@ -182,13 +183,25 @@ def asked_questions(
         )
     resplit = resplit or trained or "official"
     whole = load_dataset(dataset, data_dir or None, on_error=on_error, resplit=resplit)
-    title = f"{dataset} {split}"
+    train = whole["train"] if "train" in whole.splits else None
+    return AskedQuestions(
+        data=whole[split].first(limit), train=train, split=split, resplit=resplit, limit=limit, on_error=on_error
+    )
+
+
+def question_title(asked: Dataset, split: str, resplit: Resplitting, limit: int | None) -> str:
+    """Name the questions of a table: data set, split, and what of it was left out.
+
+    Args:
+        asked: the questions, those that were skipped in its `skipped`.
+        limit: how many of each split a run was told to use.
+    """
+    title = f"{asked.name} {split}"
     if resplit == "wording":
-        missing = len(wording_split().get(split, ())) - len(whole[split])
+        missing = 0 if limit else len(wording_split().get(split, ())) - len(asked) - len(asked.skipped)
         title += ", wording-disjoint resplit" + (f", {missing} not at hand" if missing else "")
     title += f", first {limit}" if limit else ""
-    train = whole["train"] if "train" in whole.splits else None
-    return AskedQuestions(title=title, data=whole[split].first(limit), train=train, split=split, on_error=on_error)
+    return title + (f", {len(asked.skipped)} skipped" if asked.skipped else "")
 
 
 def _without_skipped(data: Dataset, answers: Sequence[StoredAnswers], split: str) -> Dataset:

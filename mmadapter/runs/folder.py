@@ -3,12 +3,13 @@
 RUN/
     config.yaml                           the settings
     table.json, README.md                 the table of its variants
+    mlflow.db                             what MLflow was told
     ceiling.parquet                       demo: the frozen model's answers with the true caption in the hint
     frozen.parquet                        instructions: the frozen model's responses
     multimodal/, text/                    one folder for each variant, usable without the rest
         config.yaml
         adapter.safetensors, adapter_config.json, README.md       the adapter, as `from_pretrained` reads it
-        log.jsonl, tensorboard/
+        log.jsonl, tensorboard/, wandb/
         checkpoint.safetensors, checkpoint.previous.safetensors
         predictions[-SPLIT][-SCORING].parquet                     answers; suffixes name what differs from the settings
         controls[-SPLIT][-SCORING].parquet, .json                 answers with other images and option orders, counts
@@ -94,7 +95,6 @@ class VariantFolder:
     config_file = _Inside(CONFIG)
     card = _Inside(ADAPTER_CARD)
     log = _Inside("log.jsonl")
-    tensorboard = _Inside("tensorboard")
     checkpoint = _Inside("checkpoint.safetensors")
     previous_checkpoint = _Inside("checkpoint.previous.safetensors")
     prompt_attention = _Inside("attention.json")

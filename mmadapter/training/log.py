@@ -1,4 +1,4 @@
-"""The training log: JSON lines, and the same numbers for TensorBoard."""
+"""The training log: JSON lines, and the same numbers for a tracker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmadapter.errors import UserError, require
+from mmadapter.errors import UserError
 from mmadapter.runs.folder import VariantFolder
 from mmadapter.storage.files import write_errors, write_text
+from mmadapter.training.tracking import Track, untracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +33,21 @@ class EpochRecord:
 class TrainingLog:
     """Appends one JSON object a line: `{"step": ...}` every step, `{"epoch": ...}` every epoch."""
 
-    def __init__(self, folder: VariantFolder | None, step: int, epoch: int, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: VariantFolder | None, step: int, epoch: int, track: Track = untracked) -> None:
         """
         Args:
             folder: None keeps only the epochs, in memory.
             step, epoch: how many are done; later lines, which a resume writes again, are dropped.
+            track: gets the numbers of every line too.
 
         Raises:
             UserError: the log is damaged or cannot be written.
         """
         self.epochs: list[EpochRecord] = []
         self._path = folder.log if folder is not None else None
-        self._board = None
+        self._track = track
         if folder is not None:
             self._keep_until(folder.log, step, epoch)
-            if tensorboard:
-                require("tensorboard", extra="tensorboard", what="--tensorboard")
-                from torch.utils.tensorboard import SummaryWriter  # seconds to import
-
-                self._board = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def step(self, step: int, *, loss: float, learning_rate: float, gradient_norm: float) -> None:
         """Log an optimiser step; the loss is in nats an answer token."""
@@ -87,8 +84,5 @@ class TrainingLog:
         if self._path is not None:
             with write_errors(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-        if self._board is not None:
-            for name, value in entry.items():
-                if name not in ("step", "epoch") and value is not None:
-                    self._board.add_scalar(name, value, entry["step"])
-            self._board.flush()
+        numbers = {name: value for name, value in entry.items() if name not in ("step", "epoch") and value is not None}
+        self._track(numbers, entry["step"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from mmadapter.config.settings import Recipe
+from mmadapter.config.settings import Recipe, Tracker
 from mmadapter.errors import UserError
 from mmadapter.inference.activations import Activations, stored_activations
 from mmadapter.inference.image_features import QuestionImages, question_images
@@ -28,6 +28,7 @@ from mmadapter.training.batches import epoch_batches
 from mmadapter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmadapter.training.log import EpochRecord, TrainingLog
 from mmadapter.training.step import TrainingSet, adamw, backward, learning_rate, update_weights
+from mmadapter.training.tracking import tracker
 from mmadapter.training.validation import validate
 
 
@@ -43,7 +44,7 @@ def train(
     images: QuestionImages | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
-    tensorboard: bool = False,
+    track: Tracker | None = None,
     quiet: bool = False,
 ) -> list[EpochRecord]:
     """Train `model`'s adapter on the train split; keep the weights of the epoch with the best val accuracy.
@@ -54,6 +55,7 @@ def train(
     Args:
         images: features of the data's images, if they are computed already.
         folder: for the log, the checkpoints and at the end the adapter.
+        track: in the folder too, the log for another program.
         resume: go on from the folder's checkpoint, if there is one.
 
     Returns:
@@ -79,7 +81,6 @@ def train(
     progress, best = found or (Progress(), {})
     _whiten(model, images, questions)
     written = variant if accelerator.is_main_process else None
-    log = TrainingLog(written, progress.step, progress.epoch, tensorboard=tensorboard)
 
     def save() -> None:
         if written:
@@ -96,7 +97,13 @@ def train(
     total = recipe.epochs * epoch_steps
     paced, started, stop = PacedSaver(save), time.monotonic(), False
     title = "training text-only" if model.adapter.text_only else "training multimodal"
-    with _stop_signal() as stopped, progress_bar(title, total, quiet=quiet) as update:
+    with (
+        tracker(track, written, progress.step) as tracked,
+        _stop_signal() as stopped,
+        progress_bar(title, total, quiet=quiet) as update,
+    ):
+        log = TrainingLog(written, progress.step, progress.epoch, tracked)
+        update(progress.step)
         while progress.epoch < recipe.epochs:
             for batch in epoch_batches(lengths, recipe.batch_size, recipe.seed, progress.epoch)[progress.batch :]:
                 if stop:
@@ -109,10 +116,12 @@ def train(
                 log.step(progress.step, loss=loss, learning_rate=rate, gradient_norm=norm)
                 update(progress.step, f"loss {loss:.3f}")
                 paced()
+            update(progress.step, "validating")
             validated = validate(model, images, val_questions, val_stored)
             log.epoch(_record(progress, *validated, seconds=time.monotonic() - started))
             if progress.end_epoch(*validated):
                 best = {name: tensor.detach().cpu().clone() for name, tensor in model.adapter.state_dict().items()}
+            update(progress.step, f"loss {log.epochs[-1].train_loss:.3f}")
             paced.now()
             if stop:
                 raise Interrupted

@@ -195,14 +195,20 @@ class _Unmasked(nn.Module):
 
 
 def _one_layer(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The configuration of the topmost layer alone."""
-    one = copy.deepcopy(config)
-    for name, value in config.to_dict().items():
-        if isinstance(value, list) and len(value) == config.num_hidden_layers:
-            setattr(one, name, value[-1:])
-    one.num_hidden_layers = 1
+    """The configuration of the topmost layer alone, without words."""
+    one = top_layers(config, 1)
     one.vocab_size, one.pad_token_id = 1, None
     return one
+
+
+def top_layers(config: PreTrainedConfig, count: int) -> PreTrainedConfig:
+    """The configuration of a model of the topmost layers alone."""
+    top = copy.deepcopy(config)
+    for name, value in config.to_dict().items():
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(top, name, value[-count:])
+    top.num_hidden_layers = count
+    return top
 
 
 def free_memory(device: torch.device) -> int:

@@ -151,6 +151,19 @@ class FeatureStore:
             [BrokenImage(index, str(error)) for index, error in sorted(errors.items())],
         )
 
+    def count_new(self, images: Sequence[ImageSource]) -> int:
+        """Return how many distinct images `features` would have to encode, among those that can be read.
+
+        In an empty store nothing is compared: all of them are.
+        """
+        if not self._rows:
+            return len(images)
+        keys = set()
+        for image in images:
+            with contextlib.suppress(UserError):
+                keys.add(hashlib.sha256(image.read()).digest())
+        return len(keys - self._rows.keys())
+
     def _read(self) -> None:
         """Read the shards that are new or have grown."""
         for path in sorted(self.folder.glob("*.safetensors")):
