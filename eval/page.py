@@ -18,6 +18,7 @@ from eval.tables import (
     accuracy_of,
     choices_table,
     compared,
+    coverage_table,
     difference_of,
     efficiency_tables,
     gain_over_baseline,
@@ -47,7 +48,7 @@ def page() -> str:
     _results.cache_clear()
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    parts = (section, about, verdicts, efficiency, choices, accuracy, chance, gain, over_baseline, paper)
+    parts = (section, about, verdicts, efficiency, coverage, choices, accuracy, chance, gain, over_baseline, paper)
     rendered = template.render({part.__name__: part for part in parts})
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", rendered))  # left by exhibits without runs
 
@@ -139,6 +140,11 @@ def paper(system: str, column: str) -> str:
 def efficiency() -> str:
     """Table 3."""
     return _recorded("efficiency", "python -m eval.efficiency", efficiency_tables, lambda record: [record])
+
+
+def coverage() -> str:
+    """How often the intervals hold the truth in simulations."""
+    return _recorded("coverage", "python -m eval.coverage", coverage_table, lambda record: [record["about"]])
 
 
 def choices() -> str:

@@ -241,6 +241,28 @@ def efficiency_tables(record: dict[str, Any]) -> str:
     )
 
 
+def coverage_table(record: dict[str, Any]) -> str:
+    """How often each interval held the truth in simulations, from the least to the most over numbers of seeds.
+
+    Args:
+        record: from `eval.coverage`.
+    """
+    methods = {"questions": "questions as if independent", "bootstrap": "bootstrap of wordings", "cluster-t": "ours"}
+    kinds = list(dict.fromkeys((cell["class"], cell["sizes"]) for cell in record["coverage"]))
+    rows = []
+    for kind in kinds:
+        cells = [cell for cell in record["coverage"] if (cell["class"], cell["sizes"]) == kind]
+        row = [kind[0], f"{cells[0]['questions']:,}", f"{cells[0]['clusters']:,}", kind[1]]
+        for measure in ("accuracy", "difference"):
+            for method in methods:
+                covered = [cell[measure][method]["covered"] for cell in cells]
+                row.append(f"{min(covered):.1f} to {max(covered):.1f}")
+        rows.append(row)
+    head = ["", "questions", "wordings", "sizes"]
+    head += [f"{measure}, {name}" for measure in ("accuracy", "difference") for name in methods.values()]
+    return markdown_table(head, rows)
+
+
 def choices_table(record: dict[str, Any]) -> str:
     """The settings in which the trainings of `eval.choose` differ, and accuracy with its standard error."""
     trained = [(found["settings"], found["right"]) for found in record.values()]

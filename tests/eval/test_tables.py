@@ -17,6 +17,7 @@ from eval.tables import (
     classes_table,
     columns_table,
     controls_tables,
+    coverage_table,
     efficiency_tables,
     verdict_lines,
 )
@@ -208,3 +209,15 @@ def test_settings_that_were_tried_stand_beside_what_they_came_to():
         "| 10 | 512 | b | 75.0 ± 4.3 |",
         "| questions |  |  | 100 |",
     ]
+
+
+def test_coverage_is_told_from_the_least_to_the_most():
+    def cell(seeds, *covered):
+        methods = zip(("questions", "bootstrap", "cluster-t"), covered, strict=True)
+        both = {method: {"covered": value} for method, value in methods}
+        about = {"class": "IMG", "sizes": "fixed", "questions": 2017, "clusters": 724, "seeds": seeds}
+        return about | {"accuracy": both, "difference": both}
+
+    *_, row = coverage_table({"coverage": [cell(1, 60.0, 90.0, 95.5), cell(3, 50.0, 92.0, 95.0)]}).splitlines()
+    both = "50.0 to 60.0 | 90.0 to 92.0 | 95.0 to 95.5"
+    assert row == f"| IMG | 2,017 | 724 | fixed | {both} | {both} |"
