@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from eval.page import write_page
 from eval.results import FOLDER
-from eval.runs import run_key, run_settings, wordings
+from eval.runs import bits, run_key, run_settings, wordings
 from mmadapter.backbone.device import resolve_device, resolve_dtype
 from mmadapter.backbone.loading import load_llm
 from mmadapter.cli.options import program
@@ -26,6 +27,7 @@ from mmadapter.config.presets import PRESETS
 from mmadapter.config.settings import Recipe, RunConfig
 from mmadapter.data import load_dataset
 from mmadapter.evaluation.frame import answer_frame, question_frame
+from mmadapter.evaluation.wordings import cluster_ids
 from mmadapter.experiment.prepare import build_model
 from mmadapter.inference.image_features import question_images
 from mmadapter.inference.predict import predict
@@ -57,7 +59,7 @@ def main(settings: Settings) -> None:
     changed = read_settings(settings.config) if settings.config else {}
     config = replace(PRESETS["small"], **changed | {"variant": "multimodal"})
     data = held_out(load_dataset(config.dataset, settings.data_dir or None))
-    found = {"settings": run_settings(config), "right": asked(config, data), "about": provenance()}
+    found = {"settings": run_settings(config), **asked(config, data), "about": provenance()}
     choices = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
     write_text(FILE, json.dumps(choices | {run_key(config): found}, indent=1) + "\n")
     write_page()
@@ -80,8 +82,8 @@ def held_out(data: Dataset, held: int = HELD) -> Dataset:
     return replace(data, problems={problem.pid: problem for problem in (*train, *val)}, splits=splits)
 
 
-def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
-    """Train, and return the numbers of correct and of all held-out questions, over all and by wording."""
+def asked(config: RunConfig, data: Dataset) -> dict[str, Any]:
+    """Train, and return what was right of the held-out questions, with their classes and wordings (`results`)."""
     device = resolve_device(config.device)
     llm = load_llm(config.llm, device=device, dtype=resolve_dtype(config.dtype, device))
     tower = load_tower(config.clip, scales=config.scales, device=device)
@@ -91,7 +93,11 @@ def asked(config: RunConfig, data: Dataset) -> dict[str, tuple[int, int]]:
     questions = question_frame(data["test"])
     right = answer_frame(predict(model, data["test"], images=images), questions)["correct"]
     classes = {ALL: pd.Series(True, index=right.index), **wordings(questions, question_frame(data["train"]))}
-    return {name: (int(right[mask].sum()), int(mask.sum())) for name, mask in classes.items()}
+    return {
+        "right": bits(right),
+        "classes": {name: bits(mask) for name, mask in classes.items()},
+        "wording": cluster_ids(questions).tolist(),
+    }
 
 
 if __name__ == "__main__":

@@ -80,9 +80,10 @@ class Trained:
     """Time of training, with a validation every epoch."""
     memory: int
     """Peak of resident memory beyond that of the loaded model, in bytes."""
-    val_accuracy: float
-    test_accuracy: float
-    """Percent of the questions without an image, which a text-only model can answer."""
+    val: str
+    """A digit a val question: 1 correct, 0 wrong."""
+    test: str
+    """A digit a test question without an image, which a text-only model can answer."""
 
 
 class TunedModel(MultimodalAdapter):
@@ -150,7 +151,11 @@ def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
     recipe = replace(preset.part(Recipe), epochs=settings.epochs, learning_rate=rate, seed=seed)
     epochs = train(model, data, recipe, quiet=True)
     memory = resident("VmHWM") - at_rest
-    frame = error_frame(predict(model, data["test"], quiet=True), data)
+    right = {}
+    for split in ("val", "test"):
+        frame = error_frame(predict(model, data[split], quiet=True), data[split])
+        asked = frame if split == "val" else frame[~frame["has_image"].astype(bool)]
+        right[split] = "".join("1" if correct else "0" for correct in asked["correct"])
     return Trained(
         method,
         rate,
@@ -158,8 +163,8 @@ def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
         sum(weight.numel() for weight in model.adapter.parameters() if weight.requires_grad),
         epochs[-1].seconds,
         memory,
-        max(epoch.val_accuracy for epoch in epochs),
-        100 * float(frame.loc[~frame["has_image"].astype(bool), "correct"].astype(bool).mean()),
+        right["val"],
+        right["test"],
     )
 
 
@@ -221,7 +226,7 @@ def main(settings: Settings) -> None:
 def best_rates(trained: Sequence[Trained]) -> dict[str, float]:
     """Return each method's learning rate with the best val accuracy."""
     return {
-        method: max((one for one in trained if one.method == method), key=lambda one: one.val_accuracy).rate
+        method: max((one for one in trained if one.method == method), key=lambda one: one.val.count("1")).rate
         for method in RATES
     }
 

@@ -124,6 +124,7 @@ def _train(config: RunConfig, folder: Path) -> None:
     run_experiment(replace(config, output_dir=folder), resume=begun, quiet=True)
     for split in SPLITS:
         ask_missing([folder], split=split, quiet=True)
+    ask_missing([folder], split="test", scoring="generate", quiet=True)  # the paper's protocol, of every run
 
 
 def read_questions(study: Study) -> dict[str, Questions]:
@@ -154,7 +155,7 @@ def _questions(frame: pd.DataFrame, train: pd.DataFrame, credits: dict[str, list
     counts = frame["topic"].value_counts()
     for topic in sorted(counts.index[counts >= TOPIC_QUESTIONS]):
         classes[f"topic: {topic}"] = frame["topic"] == topic
-    masks = {name: _bits(mask.fillna(False)) for name, mask in classes.items() if mask.any()}
+    masks = {name: bits(mask.fillna(False)) for name, mask in classes.items() if mask.any()}
     return Questions(len(frame), masks, cluster_ids(frame).tolist(), credits)
 
 
@@ -192,7 +193,7 @@ def _correct(variant: VariantFolder, frames: dict[str, pd.DataFrame], scoring: s
     for split, questions in frames.items():
         file = variant.answers(split, scoring).predictions
         if file.is_file():
-            found[split] = _bits(answer_frame(pd.read_parquet(file), questions, str(variant.path))["correct"])
+            found[split] = bits(answer_frame(pd.read_parquet(file), questions, str(variant.path))["correct"])
     return found
 
 
@@ -220,5 +221,6 @@ def _seconds(log: Path) -> float:
     return round(sum(now for now, then in zip(clock, [*clock[1:], 0.0], strict=True) if then < now), 1)
 
 
-def _bits(mask: pd.Series) -> str:
+def bits(mask: pd.Series) -> str:
+    """Return a digit a question: 1 where the mask holds."""
     return "".join("1" if value else "0" for value in mask)

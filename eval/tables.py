@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.results import Estimate, Results, accuracy, difference, gain
+from eval.results import Estimate, Questions, Results, accuracy, difference, gain
 from eval.runs import WORDINGS, run_key
 from eval.study import Arm, Claim, Exhibit, Study
-from mmadapter.evaluation.accuracy import TABLE_COLUMNS, published_rows
+from mmadapter.evaluation.accuracy import TABLE_COLUMNS, percent, published_rows
 from mmadapter.evaluation.grid import DASH, markdown_table
 from mmadapter.evaluation.reliance import CONDITIONS, LABELS, UNLIKE_TRAINING
 from mmadapter.evaluation.verdicts import Verdict, verdicts
@@ -225,7 +225,8 @@ def efficiency_tables(record: dict[str, Any]) -> str:
         row = [method, f"{runs[0]['tuned']:,}", f"{best:g} of {', '.join(f'{rate:g}' for rate in rates)}"]
         row.append(f"{statistics.median(run['seconds'] for run in runs):.0f} s")
         row.append(f"{statistics.median(run['memory'] for run in runs) / 2**20:.0f} MiB")
-        for values in ([run[f"{split}_accuracy"] for run in runs] for split in ("val", "test")):
+        for split in ("val", "test"):
+            values = [percent(run[split].count("1"), len(run[split])) for run in runs]
             row.append(f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
         measured.append(row)
     settings = record["settings"]
@@ -264,26 +265,30 @@ def coverage_table(record: dict[str, Any]) -> str:
 
 
 def choices_table(record: dict[str, Any]) -> str:
-    """The settings in which the trainings of `eval.choose` differ, and accuracy with its standard error."""
-    trained = [(found["settings"], found["right"]) for found in record.values()]
-    classes = trained[0][1]
-    values = {name: [settings.get(name) for settings, _ in trained] for settings, _ in trained for name in settings}
+    """The settings in which the trainings of `eval.choose` differ, and accuracy in total and by class.
+
+    Args:
+        record: from `eval.choose`: for each training its settings, a digit a held-out question, and their classes and
+            wordings.
+    """
+    trained = list(record.values())
+    classes = trained[0]["classes"]
+    values = {name: [each["settings"].get(name) for each in trained] for each in trained for name in each["settings"]}
     differ = [name for name, tried in values.items() if any(value != tried[0] for value in tried)]
-    rows = [
-        [*(_setting(settings.get(name)) for name in differ), *(_share(*right[name]) for name in classes)]
-        for settings, right in trained
-    ]
-    rows.append(["questions", *[""] * (len(differ) - 1), *(f"{n:,}" for _, n in classes.values())])
+    rows = []
+    for each in trained:
+        asked = Questions(len(each["right"]), each["classes"], each["wording"])
+        right = np.array([int(digit) for digit in each["right"]])[None]
+        members = [asked.member(name) for name in classes]
+        cells = [accuracy(right[:, m], np.array(asked.wording)[m]) for m in members]
+        rows.append([*(_setting(each["settings"].get(name)) for name in differ), *map(with_interval, cells)])
+    rows.append(["questions", *[""] * (len(differ) - 1), *(f"{digits.count('1'):,}" for digits in classes.values())])
     head = [*(f"`{name}`" for name in differ), *(name.removeprefix(WORDINGS) for name in classes)]
     return markdown_table(head, rows)
 
 
 def _setting(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _share(right: int, n: int) -> str:
-    return f"{100 * right / n:.1f} ± {100 * math.sqrt(right * (n - right) / n**3):.1f}"
 
 
 def _mean(values: Sequence[float | None]) -> str:

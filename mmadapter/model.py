@@ -181,10 +181,11 @@ class MultimodalAdapter(PromptedModel):
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Names and fingerprints of both frozen models, by which a saved adapter recognises them."""
+        """Names, fingerprints and weights of both frozen models, by which a saved adapter recognises them."""
         return {
             "llm": self.llm.name,
             "llm_fingerprint": self.llm.fingerprint,
+            "llm_weights": self.llm.weights,
             "clip": self.tower.name if self.tower else None,
             "clip_fingerprint": self.tower.fingerprint if self.tower else None,
         }
@@ -258,4 +259,10 @@ class MultimodalAdapter(PromptedModel):
                     f"{folder}: this adapter was trained on {saved[part]} ({then}), not on "
                     f"{model.identity[part]} ({now}): give the backbone that it names"
                 )
+        then, now = saved.get("llm_weights"), llm.weights  # adapters of version 0.1.0 do not say
+        if isinstance(then, str) and now is not None and then != now:
+            raise UserError(
+                f"{folder}: this adapter was trained on other weights of {saved['llm']}: {then}, not {now}\n"
+                "  give the language model that it was trained on"
+            )
         return model

@@ -27,6 +27,8 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerFast
     name: str
     """The name that the user gave: a hub id, a folder, a GGUF file or an embedded model."""
+    weights: str | None = None
+    """`model_files.weights_key` of the files it was loaded from; None for a model made in memory."""
 
     @property
     def layers(self) -> nn.ModuleList:

@@ -15,7 +15,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from mmadapter.adapter.attention import ATTENTION_NAME
 from mmadapter.backbone.language_model import LanguageModel
 from mmadapter.backbone.meta_checkpoint import is_meta_folder, load_meta
-from mmadapter.backbone.model_files import checked_config, find_model, load_tokenizer, pretrained_source
+from mmadapter.backbone.model_files import checked_config, find_model, load_tokenizer, pretrained_source, weights_key
 from mmadapter.backbone.placement import Quantisation, compile_decoder, offload, quantisation_config, shard
 from mmadapter.errors import UserError
 from mmadapter.storage.untrusted import loading_errors
@@ -62,7 +62,7 @@ def load_llm(
             model = load_meta(path, config, dtype=dtype, attention=ATTENTION_NAME).to(load_device)
         else:
             model = _load_weights(name, path, packing, load_device, dtype)
-    llm = LanguageModel(model.requires_grad_(False).eval(), tokenizer, name)
+    llm = LanguageModel(model.requires_grad_(False).eval(), tokenizer, name, weights_key(path))
     if compile_layers:
         compile_decoder(llm.model)
     if sharded:

@@ -39,7 +39,7 @@ class Predictions:
     source: str
     """The file, as a label for people."""
     notes: tuple[str, ...] = ()
-    """What is less than certain about whose answers these are."""
+    """What a reader of the numbers needs to know: which language model answered, what is less than certain."""
 
 
 def predictions_frame(pid: list[str], **columns: object) -> pd.DataFrame:

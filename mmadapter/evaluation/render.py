@@ -146,7 +146,7 @@ def result_notes(table: ResultTable) -> list[str]:
         notes.append("random credit: points that a random option for each unparsed answer would be worth")
     if any(row.rule == AS_FILED for row in table.rows):
         notes.append(f"{AS_FILED}: the file's own indices, including any guesses by its producer")
-    notes += [note for row in table.rows for note in row.notes]
+    notes += dict.fromkeys(note for row in table.rows for note in row.notes)
     if table.published and table.n_questions() != TEST_QUESTIONS:
         notes.append(f"published rows are over the {TEST_QUESTIONS:,} test questions of ScienceQA, not over these")
     return notes

@@ -69,7 +69,7 @@ class ScoredRow(Row):
     random_credit: float | None
     """Points of Avg that a random option for each unparsed answer is worth; None if `unparsed` is."""
     notes: tuple[str, ...] = ()
-    """What is less than certain about the answers."""
+    """`Predictions.notes`."""
 
     @property
     def calibration_error(self) -> float:

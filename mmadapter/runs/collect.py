@@ -156,7 +156,12 @@ def unanswered(
 def read_answers(stored: StoredAnswers, questions: pd.DataFrame, *, rule: str | None = None) -> Predictions:
     """Read a variant's answers under its name; generated ones were parsed by the rule of its form of answer."""
     read = read_predictions(stored.predictions, questions, rule=rule, name=stored.variant.name)
-    return replace(read, rule=GENERATED_RULE[stored.variant.config.answer]) if read.rule == AS_FILED else read
+    model = stored.variant.language_model
+    return replace(
+        read,
+        rule=GENERATED_RULE[stored.variant.config.answer] if read.rule == AS_FILED else read.rule,
+        notes=(f"language model: {model}",) if model else (),
+    )
 
 
 def asked_questions(

@@ -25,6 +25,7 @@ from mmadapter.config.files import read_config
 from mmadapter.config.settings import RunConfig
 from mmadapter.errors import UserError
 from mmadapter.storage.paths import ADAPTER_CARD, ADAPTER_CONFIG
+from mmadapter.storage.untrusted import MAX_RECORD, read_json_object
 
 CONFIG = "config.yaml"
 
@@ -118,6 +119,15 @@ class VariantFolder:
     def is_trained(self) -> bool:
         """Whether its training is complete: the adapter is written last."""
         return (self.path / ADAPTER_CONFIG).is_file()
+
+    @property
+    def language_model(self) -> str | None:
+        """Name and weights of the language model that it was trained on; None where its adapter does not say."""
+        if not self.is_trained:
+            return None
+        saved = read_json_object(self.path / ADAPTER_CONFIG, MAX_RECORD)
+        name, weights = saved.get("llm"), saved.get("llm_weights")
+        return f"{name}, {weights}" if isinstance(name, str) and isinstance(weights, str) else None
 
     def answers(self, split: str | None = None, scoring: str | None = None) -> StoredAnswers:
         """Return the answers to a split by a scoring, whether or not they exist; by default those of the settings."""

@@ -1,12 +1,14 @@
 """An adapter's folder and its repository on a hub: saved, pushed, loaded back by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 
 from mmadapter.backbone.language_model import LanguageModel
+from mmadapter.backbone.model_files import weights_key
 from mmadapter.errors import UserError
 from mmadapter.model import MultimodalAdapter
 from tests.hub_server import client_of, hub_server
@@ -75,3 +77,34 @@ def test_a_repository_without_an_adapter(hub):
         MultimodalAdapter.from_pretrained("org/other")
     with pytest.raises(UserError, match="org/none: the hub has no such repository"):
         MultimodalAdapter.from_pretrained("org/none")
+
+
+def test_other_weights_of_the_same_architecture_are_another_model(tmp_path):
+    model = tiny_model(text_only=True)
+    ours, theirs = (replace(model.llm, weights=f"model.safetensors {key}") for key in ("aaaa", "bbbb"))
+    model.llm = ours
+    model.save_pretrained(tmp_path)
+    assert MultimodalAdapter.from_pretrained(tmp_path, llm=ours).llm.weights == "model.safetensors aaaa"
+    with pytest.raises(UserError, match=r"other weights of tiny-in-memory: model.safetensors aaaa, not .* bbbb"):
+        MultimodalAdapter.from_pretrained(tmp_path, llm=theirs)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    del saved["llm_weights"]  # as version 0.1.0 wrote it
+    (tmp_path / "adapter_config.json").write_text(json.dumps(saved))
+    assert MultimodalAdapter.from_pretrained(tmp_path, llm=theirs).llm.weights == "model.safetensors bbbb"
+
+
+def test_the_key_of_weights_is_of_the_files_wherever_they_lie(tmp_path):
+    files = {}
+    for name in ("one", "moved", "other"):
+        (tmp_path / name).mkdir()
+        files[name] = tmp_path / name / "model.safetensors"
+    data = bytearray(range(256)) * 100_000
+    files["one"].write_bytes(data)
+    files["moved"].write_bytes(data)
+    data[len(data) // 2] ^= 1
+    files["other"].write_bytes(data)
+    keys = {name: weights_key(file.parent) for name, file in files.items()}
+    assert keys["one"] == keys["moved"] == weights_key(files["one"]) != keys["other"]
+    assert keys["one"].startswith("model.safetensors ")
+    (tmp_path / "one" / "more.safetensors").write_bytes(b"1")
+    assert weights_key(tmp_path / "one").startswith("2 files ")

@@ -23,7 +23,9 @@ def test_nothing_of_the_test_split_and_nothing_that_is_trained_on_is_asked():
 
 def test_what_is_asked_is_counted_in_every_class():
     data = held_out(load_dataset("demo").first(60), 10)
-    right = asked(replace(PRESETS["tiny"], epochs=1), data)
-    everything, *classes = (right.pop(ALL), *right.values())
-    assert everything[1] == len(data["test"])
-    assert [sum(counts) for counts in zip(*classes, strict=True)] == list(everything)
+    found = asked(replace(PRESETS["tiny"], epochs=1), data)
+    n = len(data["test"])
+    assert len(found["right"]) == len(found["wording"]) == n
+    everything, *classes = (found["classes"].pop(ALL), *found["classes"].values())
+    assert everything == "1" * n
+    assert [sum(digits) for digits in zip(*(map(int, one) for one in classes), strict=True)] == [1] * n

@@ -26,7 +26,7 @@ def test_storage_is_told_in_the_papers_units():
         "published": efficiency.PUBLISHED,
         "rates": dict.fromkeys(RATES, 0.1),
         "settings": {"epochs": 1, "seeds": [0]},
-        "trained": [asdict(Trained(method, 0.1, 0, 1, 1.0, 1, 50.0, 50.0)) for method in RATES],
+        "trained": [asdict(Trained(method, 0.1, 0, 1, 1.0, 1, "10", "01")) for method in RATES],
     }
     lines = efficiency_tables(record).splitlines()
     assert lines[4:7] == [
@@ -41,7 +41,7 @@ def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
 
     def run(settings: Settings, method: str, rate: float, seed: int) -> Trained:
         asked.append((settings.epochs, method, rate, seed))
-        return Trained(method, rate, seed, 7, 1.5, 9, 80.0, 70.0)
+        return Trained(method, rate, seed, 7, 1.5, 9, "1101", "10")
 
     monkeypatch.setattr(efficiency, "run", run)
     monkeypatch.setattr(efficiency, "KEPT", tmp_path / "efficiency")

@@ -183,7 +183,7 @@ def test_a_condition_that_some_questions_lack_is_compared_over_the_others():
 def test_storage_is_told_with_its_unit():
     trained = [
         {"method": "LLaMA-Adapter", "rate": rate, "seed": 0, "tuned": 9, "seconds": 2.0, "memory": 2**20,
-         "val_accuracy": 50.0, "test_accuracy": 60.0} for rate in (0.1, 0.3)
+         "val": "10", "test": "11010"} for rate in (0.1, 0.3)
     ]  # fmt: skip
     record = {
         "counted": {"LLaMA-Adapter": 1_229_760},
@@ -200,15 +200,23 @@ def test_storage_is_told_with_its_unit():
 def test_settings_that_were_tried_stand_beside_what_they_came_to():
     shared = {"clip": "efficientnet-lite0", "epochs": 3, "choice_loss": 10.0, "components": None}
     tried = [({}, 90), ({"choice_loss": 0.5}, 80), ({"components": 512, "new": "b"}, 75)]
-    record = {str(right): {"settings": shared | changed, "right": {"IMG": [right, 100]}} for changed, right in tried}
-    assert choices_table(record).splitlines() == [
-        "| `choice_loss` | `components` | `new` | IMG |",
-        "| :-- | --: | --: | --: |",
-        "| 10 |  |  | 90.0 ± 3.0 |",
-        "| 0.5 |  |  | 80.0 ± 4.0 |",
-        "| 10 | 512 | b | 75.0 ± 4.3 |",
-        "| questions |  |  | 100 |",
+    record = {
+        str(right): {
+            "settings": shared | changed,
+            "right": "1" * right + "0" * (100 - right),
+            "classes": {"IMG": "1" * 100},
+            "wording": list(range(100)),
+        }
+        for changed, right in tried
+    }
+    lines = choices_table(record).splitlines()
+    assert lines[0] == "| `choice_loss` | `components` | `new` | IMG |"
+    assert [line.split(" (")[0] for line in lines[2:5]] == [
+        "| 10 |  |  | 90.00",
+        "| 0.5 |  |  | 80.00",
+        "| 10 | 512 | b | 75.00",
     ]
+    assert lines[5] == "| questions |  |  | 100 |"
 
 
 def test_coverage_is_told_from_the_least_to_the_most():
