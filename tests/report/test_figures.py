@@ -125,7 +125,7 @@ def test_losses_of_different_meaning_are_in_different_drawings():
     curves = {"plain": curve(0.31, 0.32), "chooses": curve(7.1, 0.34)}
     colours = {"plain": 0, "chooses": 1}
     answers, added = loss_curves(curves, colours, {"plain": 0.0, "chooses": 10.0})
-    tooltips = [set(re.findall(r"<title>(.*), epoch 1: (.*)</title>", str(each))) for each in (answers, added)]
+    tooltips = [set(re.findall(r"<title>([^<]*), epoch 1: ([^<]*)</title>", str(each))) for each in (answers, added)]
     assert tooltips == [
         {
             ("plain, training loss", "0.310"),
@@ -134,5 +134,5 @@ def test_losses_of_different_meaning_are_in_different_drawings():
         },
         {("chooses, training loss", "7.100")},
     ]
-    assert "loss, nats a token + 10 × nats a choice" in str(added)
+    assert "loss, nats a token + 10 \N{MULTIPLICATION SIGN} nats a choice" in str(added)
     assert len(loss_curves(curves, colours, dict.fromkeys(curves, 0.0))) == 1
