@@ -1,7 +1,9 @@
 """The one exception that a user's input can cause."""
 
+import difflib
 import importlib.util
 import re
+from collections.abc import Iterable
 
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters that a terminal acts on, marks that reverse the direction of a line, and halves of surrogate
@@ -27,6 +29,12 @@ def require(package: str, *, extra: str, what: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise UserError(f"{what}: needs {package}: pip install 'mmadapter[{extra}]'")
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ": did you mean NAME?" for the known name that is most like a misspelt one, or nothing."""
+    close = difflib.get_close_matches(given, [*known], n=1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def printable(text: str) -> str:

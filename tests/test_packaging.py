@@ -7,10 +7,12 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from mmadapter.config.settings import Tracker
 from mmadapter.errors import UserError, require
 
 ROOT = Path(__file__).parent.parent
@@ -105,11 +107,13 @@ def test_the_version_is_the_projects_everywhere():
 def test_a_missing_extra_is_named_with_the_command_that_installs_it():
     with pytest.raises(UserError, match=r"--track: needs no_such_package: pip install 'mmadapter\[bench\]'"):
         require("no_such_package", extra="bench", what="--track")
-    asked = [
+    asked = [(name, name) for name in get_args(Tracker)]
+    asked += [
         (package, extra)
         for path in (ROOT / "mmadapter").rglob("*.py")
         for call in re.findall(r"require\((.*?), what=", path.read_text(encoding="utf-8"))
-        for *packages, extra in [re.findall(r'"(\w+)"', call)]
+        if (names := re.findall(r'"(\w+)"', call))
+        for *packages, extra in [names]
         for package in packages
     ]
     assert {("bitsandbytes", "quantise"), ("tensorboard", "tensorboard"), ("tiktoken", "meta")} <= set(asked)

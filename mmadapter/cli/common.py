@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from mmadapter.errors import UserError, printable
+from mmadapter.errors import UserError, did_you_mean, printable
 from mmadapter.storage.processes import leave_process_group
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def command_parser(name: str, description: str, **settings: Any) -> ArgumentPars
         description=description,
         version=version("mmadapter"),
         exit_on_error=False,
+        allow_abbrev=False,
         formatter_class=HelpFormatter,
         **settings,
     )
@@ -107,6 +108,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
         text = str(error)
         if wrong := re.search(r'key "(\w+)":.*<class \'(\w+)\'>. Got value: (.*)', text, re.DOTALL):
             text = f"--{wrong[1].replace('_', '-')}: {wrong[3]!r} is not of type {wrong[2]}"
+        if unknown := re.match(r"unrecognized arguments: .*?(--[\w-]+)", text):
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            text += did_you_mean(unknown[1], flags)
         raise UserError(f"{text}\n  {parser.prog} --help lists the arguments") from error
 
 

@@ -86,11 +86,17 @@ def _configuration(args: dict[str, Any]) -> RunConfig:
             raise UserError("--resume needs --output-dir, the folder of the run to go on with")
         file = RunFolder(args["output_dir"]).config_file
     given = {name: value for name, value in values_of(RunConfig, args).items() if value is not None}
-    settings = (read_settings(file) if file else {}) | given
+    saved = read_settings(file) if file else {}
+    settings = saved | given
     base = preset_config(settings.get("preset"), settings.get("dataset"))
     if settings.get("llm", base.llm) != base.llm:
         base = replace(base, adapter_layers=None)  # keep the share of the depth, not the number
-    config = replace(base, **settings)
+    try:
+        config = replace(base, **settings)
+    except UserError as error:
+        name = str(error).partition(" is ")[0]
+        where = f"{file}: " if name in saved.keys() - given.keys() else ""
+        raise UserError(f"{where}{error}") from error
     return replace(config, output_dir=config.folder)
 
 

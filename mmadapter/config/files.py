@@ -80,7 +80,11 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         UserError: as `read_settings`, or settings that do not go together.
     """
-    return RunConfig(**read_settings(path))
+    settings = read_settings(path)
+    try:
+        return RunConfig(**settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def differences(path: Path, config: RunConfig) -> list[str]:

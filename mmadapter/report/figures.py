@@ -143,20 +143,48 @@ def _fitting(name: str, count: str, room: Number) -> str:
     return (name if len(name) <= letters else name[: letters - 1].rstrip("- ") + "\N{HORIZONTAL ELLIPSIS}") + count
 
 
-def loss_curves(curves: Mapping[str, Curve], colours: Mapping[str, int]) -> Markup:
-    """Draw training (solid) and validation (dashed) loss by epoch."""
-    shown = [c.epochs[key].dropna() for c in curves.values() for key in ("train_loss", "val_loss")]
+def loss_curves(
+    curves: Mapping[str, Curve], colours: Mapping[str, int], choice_loss: Mapping[str, Number]
+) -> list[Markup]:
+    """Draw loss by epoch: training solid, validation dashed, and a drawing for each thing that a loss may be.
+
+    The first has the right answers' loss: in validation always, in training where nothing is added to it. Where the
+    choice among the options is, training loss is another number, and stands in a drawing of its own for each weight.
+
+    Args:
+        choice_loss: weight of each system's choice loss.
+    """
+    parts = []
+    for weight in sorted({0.0, *(choice_loss[name] for name in curves)}):
+        trained = [name for name in curves if choice_loss[name] == weight]
+        validated = [] if weight else list(curves)
+        added = f" + {weight:g} \N{MULTIPLICATION SIGN} nats a choice" if weight else ""
+        parts.append(_losses(curves, colours, trained, validated, f"loss, nats a token{added}"))
+    return parts
+
+
+def _losses(
+    curves: Mapping[str, Curve],
+    colours: Mapping[str, int],
+    trained: Sequence[str],
+    validated: Sequence[str],
+    title: str,
+) -> Markup:
+    lines = [(name, "train_loss", "curve") for name in trained]
+    lines += [(name, "val_loss", "curve dashed") for name in validated]
+    shown = [curves[name].epochs[key].dropna() for name, key, _ in lines]
     high = max((values.max() for values in shown if len(values)), default=1.0)
     plot = Plot(_epoch_ticks(curves), nice_ticks(0, high))
-    parts = [plot.axes("epoch", "loss, nats a token")]
-    for name, curve in curves.items():
-        kind = colour(colours[name])
-        steps = curve.steps[curve.steps["loss"] <= plot.y_ticks[-1]]
-        parts.append(polyline(_mapped(plot, steps["epoch"], steps["loss"]), f"{kind} faint"))
-        for key, style in (("train_loss", "curve"), ("val_loss", "curve dashed")):
-            known = curve.epochs.dropna(subset=[key])
-            parts += _curve(plot, known["epoch"], known[key], kind, style, colours[name], f"{name}, {_NAMES[key]}")
-    return drawing(plot.width, plot.height, "Training and validation loss by epoch, a colour a system.", *parts)
+    parts = [plot.axes("epoch", title)]
+    for name in trained:
+        steps = curves[name].steps
+        steps = steps[steps["loss"] <= plot.y_ticks[-1]]
+        parts.append(polyline(_mapped(plot, steps["epoch"], steps["loss"]), f"{colour(colours[name])} faint"))
+    for name, key, style in lines:
+        known = curves[name].epochs.dropna(subset=[key])
+        kind, tooltip = colour(colours[name]), f"{name}, {_NAMES[key]}"
+        parts += _curve(plot, known["epoch"], known[key], kind, style, colours[name], tooltip)
+    return drawing(plot.width, plot.height, f"By epoch, a colour a system: {title}.", *parts)
 
 
 _NAMES = {"train_loss": "training loss", "val_loss": "validation loss"}

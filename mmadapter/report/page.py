@@ -195,7 +195,8 @@ def _curves(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> Par
     curves = {name: record.curve for name, record in records.items() if record.curve is not None}
     if not curves:
         return None
-    return Part((figures.loss_curves(curves, colours), figures.accuracy_curves(curves, colours)), systems=curves)
+    losses = figures.loss_curves(curves, colours, {name: records[name].choice_loss for name in curves})
+    return Part((*losses, figures.accuracy_curves(curves, colours)), systems=curves)
 
 
 def _heads(records: Mapping[str, RunRecord], colours: Mapping[str, int]) -> list[tuple[str, int, HeadRecord, Part]]:

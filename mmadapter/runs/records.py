@@ -65,6 +65,8 @@ class RunRecord:
 
     settings: str | None
     """The text of its `config.yaml`."""
+    choice_loss: float
+    """Weight of the choice in its training loss; 0 without settings."""
     curve: Curve | None
     heads: HeadRecord | None
 
@@ -128,6 +130,7 @@ def run_record(variant: VariantFolder) -> RunRecord:
     """
     return RunRecord(
         _read(variant.config_file, MAX_RECORD, lambda data, where: data.decode("utf-8")),
+        float(variant.config.choice_loss) if variant.config_file.is_file() else 0.0,
         _read(variant.log, MAX_BYTES, _curve),
         _read(variant.prompt_attention, MAX_RECORD, _heads),
     )

@@ -30,7 +30,6 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
     """
     from rich import progress
     from rich.console import Console
-    from rich.table import Column
 
     if quiet or not total:
         yield lambda done, note="": None
@@ -42,7 +41,7 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
-        progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        progress.TextColumn("{task.fields[note]:.20}"),  # or it would take the bar's place
     )
     shown = console.is_terminal or console.is_jupyter
     with progress.Progress(
@@ -89,7 +88,7 @@ def _so_far(task: Task) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def clock(seconds: float | None) -> str:
+def clock(seconds: float | int | None) -> str:
     """Format a time as h:mm:ss."""
     return str(timedelta(seconds=round(seconds or 0)))
 

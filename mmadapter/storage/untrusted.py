@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mmadapter.errors import UserError
+from mmadapter.errors import UserError, did_you_mean
 
 MAX_BYTES = 1 << 27
 """128 MiB in one file. ScienceQA's problems.json has 30 MB, 4,241 answers with their reasoning have 50 MB. A JSON text
@@ -113,7 +113,8 @@ def checked_fields(kind: type, values: Mapping[str, Any], where: str) -> dict[st
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     if unknown := [str(name)[:40] for name in values if name not in names]:
-        raise UserError(f"{where}: no such setting: {', '.join(unknown[:5])}\n  settings: {', '.join(names)}")
+        told = ", ".join(name + did_you_mean(name, names) for name in unknown[:5])
+        raise UserError(f"{where}: no such setting: {told}\n  settings: {', '.join(names)}")
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise UserError(f"{where}: {name}: must be {_type_words(hints[name])}, is {short(value)}")

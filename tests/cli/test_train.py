@@ -156,7 +156,8 @@ def test_a_broken_problem_is_named_or_counted(data, tmp_path, capsys, defect):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epocs", "3"], "unrecognized arguments: --epocs 3"),
+        (["--epocs", "3"], "unrecognized arguments: --epocs 3: did you mean --epochs?"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3: did you mean --epochs?"),  # no abbreviations
         (["--epochs", "three"], "--epochs: 'three' is not of type int"),
         (["--epochs", "0"], "epochs is 0: it must be at least 1"),
         (["--components", "-1"], "components is -1: it must be at least 1"),
@@ -210,3 +211,11 @@ def test_what_a_preset_switches_on_is_switched_off_by_a_file_or_a_flag(tmp_path,
     ]:
         assert main([*told, "--print-config"]) == 0
         assert f"store_activations: {stored}\n" in capsys.readouterr().out
+
+
+def test_a_wrong_number_in_a_file_names_the_file(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text("learning_rate: -1.0\n")
+    assert main(["--config", str(file), "--epochs", "1"]) == 2
+    assert capsys.readouterr().err == f"mmadapter-train: {file}: learning_rate is -1.0: it must be above 0\n"
+    assert main(["--config", str(file), "--learning-rate", "1", "--print-config"]) == 0

@@ -75,7 +75,7 @@ def test_parts_of_a_run():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adapter_length: 3", "no such setting: adapter_length\n  settings: "),
+        ("adapter_length: 3", r"no such setting: adapter_length: did you mean adapter_len\?\n  settings: "),
         ("- 1", "no settings in it"),
         ("a: [", "not YAML"),
     ],

@@ -179,7 +179,7 @@ def _record(name: str, mutation: Mutation, seed: bytes) -> Callable[[Path], Read
         def read(file: Path) -> None:
             record = run_record(VariantFolder(folder))
             if record.curve is not None:
-                figures.loss_curves({"model": record.curve}, {"model": 0})
+                figures.loss_curves({"model": record.curve}, {"model": 0}, {"model": 0.0})
                 figures.accuracy_curves({"model": record.curve}, {"model": 0})
             if record.heads is not None:
                 for measure in figures.HEAT:

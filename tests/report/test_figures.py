@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmadapter.report.figures import bars, differences, heat_map, reliability_diagram, risk_coverage_curves
+from mmadapter.report.figures import (
+    bars,
+    differences,
+    heat_map,
+    loss_curves,
+    reliability_diagram,
+    risk_coverage_curves,
+)
 from mmadapter.report.svg import Plot, element, nice_ticks
-from mmadapter.runs.records import HeadRecord
+from mmadapter.runs.records import Curve, HeadRecord
 
 
 def attributes(svg: str, tag: str) -> list[dict[str, str]]:
@@ -105,3 +112,27 @@ def test_the_risk_curve_ends_at_the_error_rate(frame):
 def test_a_system_that_is_never_wrong_has_a_risk_curve():
     sure = pd.DataFrame({"confidence": [0.9, 0.8], "correct": [True, True]}).convert_dtypes()
     assert "risk 0.000" in str(risk_coverage_curves({"a": sure}, {"a": 0}))
+
+
+def curve(train: float, val: float) -> Curve:
+    epochs = pd.DataFrame(
+        {"epoch": [1, 2], "train_loss": [train] * 2, "val_loss": [val] * 2, "val_accuracy": [50.0] * 2}
+    )
+    return Curve(epochs, pd.DataFrame({"epoch": [0.5, 1.5], "loss": [train] * 2}))
+
+
+def test_losses_of_different_meaning_are_in_different_drawings():
+    curves = {"plain": curve(0.31, 0.32), "chooses": curve(7.1, 0.34)}
+    colours = {"plain": 0, "chooses": 1}
+    answers, added = loss_curves(curves, colours, {"plain": 0.0, "chooses": 10.0})
+    tooltips = [set(re.findall(r"<title>([^<]*), epoch 1: ([^<]*)</title>", str(each))) for each in (answers, added)]
+    assert tooltips == [
+        {
+            ("plain, training loss", "0.310"),
+            ("plain, validation loss", "0.320"),
+            ("chooses, validation loss", "0.340"),
+        },
+        {("chooses, training loss", "7.100")},
+    ]
+    assert "loss, nats a token + 10 \N{MULTIPLICATION SIGN} nats a choice" in str(added)
+    assert len(loss_curves(curves, colours, dict.fromkeys(curves, 0.0))) == 1

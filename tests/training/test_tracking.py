@@ -59,6 +59,6 @@ def test_nothing_is_written_unless_asked(variant):
 
 
 def test_a_missing_one_is_told_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr("mmadapter.errors.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--track wandb: needs wandb: pip install 'mmadapter\[wandb\]'"):
         check_tracker("wandb")
