@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from mmadapter.cli.common import status
 from mmadapter.cli.options import QuestionSettings, command, option
 from mmadapter.config.presets import PRESETS
-from mmadapter.config.settings import Scoring
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RuleName
 from mmadapter.storage.processes import is_first
@@ -34,8 +33,9 @@ class Settings(QuestionSettings):
     """Run directories of mmadapter-train."""
     predictions: tuple[Path, ...] = option("FILE", default=())
     """ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction."""
-    scoring: Scoring | None = None
-    """How runs answer: by the likelihood of each option or by greedy generation. Default: as trained."""
+    scoring: Literal["likelihood", "generate", "both"] | None = None
+    """How runs answer: by the likelihood of each option (chosen), by greedy generation (written, as in the paper), or
+    both side by side. Default: as trained."""
     rule: RuleName | None = None
     """Read every text by this rule. Default: indices as filed, texts by strict."""
     intervals: bool = False
@@ -86,19 +86,20 @@ def _evaluate(args: Settings) -> None:
     from mmadapter.evaluation.render import render
     from mmadapter.evaluation.table import result_table
     from mmadapter.evaluation.wordings import KINDS
-    from mmadapter.runs.collect import collect, unanswered
+    from mmadapter.runs.collect import collect, scorings, unanswered
     from mmadapter.runs.records import read_controls
 
-    asked = args.questions() | {"scoring": args.scoring}
+    asked = args.questions()
     quiet = args.quiet or not is_first()
-    if unanswered(args.runs, split=args.split, scoring=args.scoring):
-        from mmadapter.experiment.asking import ask_missing  # torch takes seconds
+    for scoring in scorings(args.scoring):
+        if unanswered(args.runs, split=args.split, scoring=scoring):
+            from mmadapter.experiment.asking import ask_missing  # torch takes seconds
 
-        ask_missing(args.runs, **asked, quiet=quiet)
+            ask_missing(args.runs, **asked, scoring=scoring, quiet=quiet)
     if not is_first() and not args.controls:
         return  # nothing is left but to print
     with status("reading questions and predictions", quiet=quiet):
-        scored = collect(args.runs, args.predictions, **asked, **args.part(), rule=args.rule)
+        scored = collect(args.runs, args.predictions, **asked, **args.part(), scoring=args.scoring, rule=args.rule)
     seen = _from_training(args, scored, quiet=quiet) if args.baselines else None
     classes = dict(seen.classes) if seen else {}
     classes |= {kind.replace("-", " "): KINDS[kind](scored.questions) for kind in args.by}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from mmadapter.data import load_dataset
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import question_frame, some
 from mmadapter.evaluation.prediction_files import read_predictions
-from mmadapter.evaluation.predictions import AS_FILED, GENERATED_RULE, Predictions
+from mmadapter.evaluation.predictions import AS_FILED, GENERATED_RULE, LIKELIHOOD, Predictions
 from mmadapter.runs.folder import RunFolder, StoredAnswers
 from mmadapter.scienceqa.problems import Dataset, Skipped
 from mmadapter.scienceqa.records import OnError
@@ -60,7 +60,7 @@ def collect(
     dataset: str | None = None,
     data_dir: Sequence[Path] | None = None,
     split: str | None = None,
-    scoring: Scoring | None = None,
+    scoring: Scoring | Literal["both"] | None = None,
     rule: str | None = None,
     resplit: Resplitting | None = None,
     allow_missing: bool = False,
@@ -73,7 +73,8 @@ def collect(
         runs: run directories, each with its variants.
         files: files for `read_predictions`.
         dataset, data_dir, split: those of the runs by default; without a run the split is test.
-        scoring: of the runs' answers, likelihood or generate; each run's own by default.
+        scoring: of the runs' answers, likelihood or generate; each run's own by default. With both, every variant is
+            two systems, what it chose and what it wrote.
         rule: reads every text anew.
         resplit: how ScienceQA is split; a run keeps its own.
         allow_missing: score the questions that all systems answer, where some answer only a part.
@@ -88,12 +89,17 @@ def collect(
     asked = asked_questions(runs, dataset, data_dir, split, resplit)
     data = asked.data
     if asked.on_error == "skip":
-        data = _without_skipped(data, RunFolder(runs[0]).answers(asked.split, scoring), asked.split)
+        data = _without_skipped(data, RunFolder(runs[0]).answers(asked.split, scorings(scoring)[0]), asked.split)
     title = question_title(data, asked.split, asked.resplit, asked.limit)
     questions = question_frame(data)
-    stored = [(run, answers) for run in runs for answers in _existing_answers(run, asked.split, scoring)]
+    stored = [
+        (run, answers)
+        for run in runs
+        for variant in zip(*(_existing_answers(run, asked.split, one) for one in scorings(scoring)), strict=True)
+        for answers in variant
+    ]
     systems = _distinct(
-        [(run, read_answers(answers, questions, rule=rule)) for run, answers in stored]
+        [(run, _by_protocol(read_answers(answers, questions, rule=rule), scoring)) for run, answers in stored]
         + [(file, read_predictions(file, questions, rule=rule, partial=True)) for file in files]
     )
     pids = drawn(questions.index, sample, seed)
@@ -105,6 +111,18 @@ def collect(
         systems = tuple(replace(each, frame=each.frame.set_index("pid").loc[kept].reset_index()) for each in systems)
     variants = {system.name: answers for system, (_, answers) in zip(systems, stored, strict=False)}
     return Scored(title, data, questions, systems, asked.train, variants)
+
+
+def scorings(scoring: Scoring | Literal["both"] | None) -> tuple[Scoring | None, ...]:
+    """Return the ways of answering that a setting names; None is a run's own."""
+    return ("likelihood", "generate") if scoring == "both" else (scoring,)
+
+
+def _by_protocol(system: Predictions, scoring: str | None) -> Predictions:
+    """Name a system by how it answered, where both ways stand side by side."""
+    if scoring != "both":
+        return system
+    return replace(system, name=f"{system.name}, {'chosen' if system.rule == LIKELIHOOD else 'written'}")
 
 
 def drawn(pids: pd.Index, sample: int | None, seed: int) -> pd.Index:

@@ -100,6 +100,15 @@ def test_another_scoring_is_answered_once_and_names_its_rule(run, capsys, no_mod
     assert printed(capsys, run)["systems"][0]["rule"] == "likelihood"
 
 
+def test_both_ways_of_answering_stand_side_by_side(run, capsys):
+    table = printed(capsys, run, "--scoring", "both")
+    names = [f"{variant}, {how}" for variant in VARIANTS for how in ("chosen", "written")]
+    assert [system["name"] for system in table["systems"]] == names
+    apart = {how: printed(capsys, run, "--scoring", how)["systems"] for how in ("likelihood", "generate")}
+    expected = [system["columns"] for pair in zip(*apart.values(), strict=True) for system in pair]
+    assert [system["columns"] for system in table["systems"]] == expected
+
+
 def test_controls_show_who_looks(run, capsys, no_model):
     found = dict(zip(VARIANTS, printed(capsys, run, "--controls")["controls"], strict=True))
     images = {
