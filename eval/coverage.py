@@ -1,4 +1,4 @@
-"""How often an interval holds the truth: simulated answers to questions that share their words as ScienceQA's do.
+"""Coverage of the intervals: simulated answers to questions that share their words as ScienceQA's do.
 
     python -m eval.coverage --data-dir DIR    # with the sizes of the wordings of ScienceQA's test split
     python -m eval.coverage                   # with the same sizes, from eval/results/coverage.json
@@ -47,7 +47,7 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `python -m eval.coverage` can be told."""
+    """The flags of `python -m eval.coverage`."""
 
     data_dir: tuple[Path, ...] = ()
     """Folders that hold ScienceQA; without one the sizes recorded last are taken."""

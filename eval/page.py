@@ -143,7 +143,7 @@ def efficiency() -> str:
 
 
 def coverage() -> str:
-    """How often the intervals hold the truth in simulations."""
+    """The coverage of the intervals in simulations."""
     return _recorded("coverage", "python -m eval.coverage", coverage_table, lambda record: [record["about"]])
 
 

@@ -243,7 +243,7 @@ def efficiency_tables(record: dict[str, Any]) -> str:
 
 
 def coverage_table(record: dict[str, Any]) -> str:
-    """How often each interval held the truth in simulations, from the least to the most over numbers of seeds.
+    """Return the share of simulations in which each interval held the truth, least to most over numbers of seeds.
 
     Args:
         record: from `eval.coverage`.

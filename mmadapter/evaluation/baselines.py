@@ -1,4 +1,4 @@
-"""What answers come to without a language model: the rows that belong above every table.
+"""Answers without a language model: the rows that belong above every table.
 
 A baseline gives every option of a question a score, and answers with the highest. Where several options share it, the
 next score of the list decides among them alone; where the list ends, each of those left gets an equal share of the
@@ -119,7 +119,7 @@ def baselines(
 
 
 def option_frequency(asked: Options, seen: Options) -> np.ndarray:
-    """How many training questions have each option's text as their right answer; `asked`'s O numbers."""
+    """Return how many training questions have each option's text as their right answer; `asked`'s O numbers."""
     counts = pd.Series(seen.text[seen.right]).value_counts()
     return pd.Series(asked.text).map(counts).fillna(0).to_numpy(dtype=float)
 
@@ -162,7 +162,7 @@ def nearness(asked: Options, seen: Options, vectors: pd.DataFrame) -> np.ndarray
 
 
 def read_out(asked: Options, seen: Options, vectors: pd.DataFrame, *, least: int = LEAST) -> np.ndarray:
-    """What a ridge regression says of each option, one regression for every wording that training often asks.
+    """Score each option by a ridge regression, one for every wording that training often asks.
 
     In training an option is 1 where it is right, -1 where it is offered and wrong, 0 where it is not offered.
 
@@ -267,7 +267,7 @@ def _shared(asked: Options, seen: Options, vectors: pd.DataFrame) -> list[_Group
 
 
 def _by_wording(options: Options, known: pd.Index) -> dict[str, list[tuple[int, list[int]]]]:
-    """Of each wording the questions that have a vector: its row, and the rows of their options."""
+    """Return for each wording its questions that have a vector: the vector's row, and the rows of their options."""
     place = known.get_indexer(options.pids)
     own: dict[int, list[int]] = {}
     for row, question in enumerate(options.question):

@@ -1,4 +1,4 @@
-"""How sure a number is when questions share their words: intervals over clusters and seeds.
+"""Intervals over clusters and seeds, for numbers over questions that share their words.
 
 Questions of one wording are a cluster (`wordings`): a system that gets one right tends to get the others right. An
 interval over single questions takes them for independent and comes out too short. Here whole wordings are the units,
@@ -257,7 +257,7 @@ def _correlation(off: np.ndarray, off_cluster: np.ndarray, codes: np.ndarray, si
 
 
 def _kurtosis(mean: float, variance: float, least: float) -> float:
-    """Of the means of large clusters: a beta distribution's between `least` and 1; at most a normal one's, at least 2.
+    """Return the kurtosis of large clusters' means: a beta distribution's between `least` and 1, held to 2 to 3.
 
     An accuracy cannot leave 0 to 1, so its tails are light and a sum of squares varies less than of normal values.
     """

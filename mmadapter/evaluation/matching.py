@@ -1,4 +1,4 @@
-"""Which question of a split each entry of a log answers.
+"""The question of a split that each entry of a log answers.
 
 By the question's id where the log has one; else by its words: question, options and, where the log has it, the hint,
 with white space collapsed. Questions that share all their words differ by their picture alone, which no log holds:

@@ -43,7 +43,7 @@ def bootstrap_interval(
 
 
 class Draws(NamedTuple):
-    """How often each cluster and each seed is drawn in each of N samples."""
+    """The times that each cluster and each seed is drawn in each of N samples."""
 
     clusters: np.ndarray
     """N x C; rows add up to C."""

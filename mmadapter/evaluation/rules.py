@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Parsed(NamedTuple):
-    """What a rule made of one text."""
+    """The option that a rule read in one text."""
 
     prediction: int | None
     """Index of the option; None if there is none, and the answer is wrong."""
@@ -108,7 +108,7 @@ RULES: dict[str, Rule] = {
 
 
 def parse_outputs(outputs: pd.Series, n_choices: pd.Series, rule: str) -> pd.DataFrame:
-    """What a rule reads in every text.
+    """Read every text by a rule.
 
     Args:
         outputs: generated texts, indexed by pid.

@@ -1,4 +1,4 @@
-"""How far a number can be trusted: intervals, and paired comparison of two systems."""
+"""Intervals over single questions, and paired comparison of two systems."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ REFERENCE_LEVELS = frozenset({"Human", "Random Choice", "ceiling"})
 
 
 Unit = Literal["wording", "question"]
-"""What intervals and tests take as independent."""
+"""The unit that intervals and tests take as independent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class Plan:
     new_images: int
     """Not in the feature store yet."""
     tokens: dict[str, int]
-    """Of `train`, `val` and, as `test`, the tested split; options that are compared count."""
+    """Tokens of `train`, `val` and, as `test`, the tested split; options that are compared count."""
     trainable: dict[Variant, int]
     frozen: int
     """Parameters of the language model."""

@@ -1,4 +1,4 @@
-"""What pictures look like without a model: a hash of their pixels, and 32 x 32 grey values.
+"""Pictures without a model: a hash of their pixels, and 32 x 32 grey values.
 
 Pictures are decoded as the image towers see them (`vision.images.decode_rgb`). Two pictures have the same hash if and
 only if they decode to the same size and the same RGB bytes, however they are stored. One pass yields both, the same
