@@ -100,15 +100,19 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """
     import json
 
-    try:
+    from mmadapter.storage.files import write_whole
+
+    def write(part: Path) -> None:
         if path.suffix == ".parquet":
-            frame.to_parquet(path)
+            frame.to_parquet(part)
             return
         lists = [column for column in frame if frame[column].dtype == object]
         text = {column: frame[column].map(json.dumps, na_action="ignore") for column in lists}
-        frame.assign(**text).to_csv(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
+        frame.assign(**text).to_csv(part)
+
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: cannot be written: there is no such folder")
+    write_whole(path, write)
 
 
 def _print(frame: pd.DataFrame, systems: dict[str, pd.DataFrame], title: str) -> None:

@@ -141,6 +141,8 @@ def _latex(grid: Grid) -> str:
 
     def cell(text: str, i: int, j: int) -> str:
         escaped = printable(text).translate(special)
+        if escaped.startswith(("[", "*")) and j == 0:
+            escaped = "{}" + escaped  # else LaTeX takes it for an argument of the line break above
         if (i, j) in grid.best:
             return rf"\textbf{{{escaped}}}"
         return rf"{{\scriptsize {escaped.strip()}}}" if i in grid.faint and escaped else escaped

@@ -1,4 +1,4 @@
-"""Scores of a model that follows instructions: the loss of the expected responses, and how many it generates exactly."""
+"""Scores of a model that follows instructions: loss of the expected responses, and how many it generates exactly."""
 
 from __future__ import annotations
 

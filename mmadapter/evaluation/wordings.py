@@ -47,7 +47,7 @@ def cluster_ids(frame: pd.DataFrame) -> pd.Series:
 
 
 def times_asked(frame: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
-    """Count the training questions that have the same wording, whatever their hint, options and picture: an integer each."""
+    """Count the training questions that have the same wording, whatever hint, options and picture: an integer each."""
     counts = wordings(train).value_counts()
     times = wordings(frame).map(counts).fillna(0).astype("int64")
     return times.rename("times asked")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +27,11 @@ def write_whole(path: Path, write: Callable[[Path], object], *, previous: Path |
     Raises:
         UserError: the folder cannot be written, or the disk is full; what was at `path` is still there.
     """
-    part = path.with_name(path.name + ".part")
+    part = None
     try:
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            part = _temporary(path)
             write(part)
             with part.open("rb") as file:
                 os.fsync(file.fileno())  # without it a power failure may leave an empty file
@@ -36,9 +39,35 @@ def write_whole(path: Path, write: Callable[[Path], object], *, previous: Path |
                 os.replace(path, previous)
             os.replace(part, path)
     except BaseException:
-        with suppress(OSError):
-            part.unlink()  # a full disk needs its room
+        if part is not None:
+            with suppress(OSError):
+                part.unlink()  # a full disk needs its room
         raise
+
+
+def _temporary(path: Path) -> Path:
+    """Create an empty file beside `path` for this writer alone, never through a link that somebody planted there.
+
+    Those that killed processes left behind are removed.
+    """
+    for old in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        writer = old.name.removesuffix(".part").split(".")[-2]
+        if not (writer.isdecimal() and _runs(int(writer))):
+            with suppress(OSError):
+                old.unlink()
+    part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+    return part
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,11 +1,13 @@
 """mmadapter-errors: the frame in a file, and a look at it."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from mmadapter.cli.errors import main
+from mmadapter.cli.errors import main, write_frame
+from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.evaluation.predictions import predictions_frame
 from tests.evaluation.questions import N_TEST, answers, questions
@@ -81,3 +83,21 @@ def test_a_users_mistake(changed, told, files, where, capsys):
     assert told in err
     assert err.startswith("mmadapter-errors: ")
     assert err.count("\n") <= 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_failed_write_keeps_the_file_that_was_there(suffix, tmp_path, monkeypatch):
+    file, frame = tmp_path / f"errors{suffix}", pd.DataFrame({"a": [1, 2]})
+    write_frame(frame, file)
+    before = file.read_bytes()
+
+    def full(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        write_frame(frame, file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]

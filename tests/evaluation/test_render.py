@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.text import Text
@@ -117,6 +118,14 @@ def test_markdown_cells(table):
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines[:28]}) == 1
     for row, line in zip((*table.baselines, table.rows[0]), lines[3:7:3], strict=True):
         assert [cell.strip("* ") for cell in line.split("|")[2:11]] == list(row.digits.values())
+
+
+@pytest.mark.parametrize("name", ["[x]", "*x*"])
+def test_a_name_is_no_argument_of_latexs_line_break(name, table):
+    """`\\\\` takes a star and an optional argument from the next line."""
+    text = render(replace(table, rows=(replace(table.rows[0], name=name), *table.rows[1:])), "latex")
+    assert f"\n{{}}{name} & " in text
+    assert not re.search(r"\\\\\s*[\[*]", text)
 
 
 def test_latex_is_booktabs(table):

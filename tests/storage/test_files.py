@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,3 +157,41 @@ def test_saving_takes_its_share_of_the_time(monkeypatch):
         clock[0] += 1.0
         paced()
     assert saves[-1] - start == pytest.approx(300, abs=1)  # never later
+
+
+def test_a_link_beside_a_file_is_not_followed(tmp_path):
+    """Names of temporary files cannot be guessed, and one that exists is never opened."""
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("table.json.part", f"table.json.{os.getpid()}.part"):
+        (run / name).symlink_to(outside)
+    write_text(run / "table.json", "theirs")
+    assert (run / "table.json").read_text() == "theirs"
+    assert outside.read_text() == "mine"
+
+
+def test_two_writers_of_one_file_leave_it_whole(tmp_path):
+    path = tmp_path / "file"
+
+    def write(letter):
+        for _ in range(40):
+            write_text(path, letter * 100_000)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, letter) for letter in "abcd"]:
+            done.result()
+    assert path.read_text() in {letter * 100_000 for letter in "abcd"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead, alive = (tmp_path / f"file.{pid}.0011aabb.part" for pid in (process.pid, os.getpid()))
+    for part in (dead, alive):
+        part.write_text("half")
+    write_text(tmp_path / "file", "whole")
+    assert not dead.exists()
+    assert alive.exists()
