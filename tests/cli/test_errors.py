@@ -1,11 +1,13 @@
 """mmadapter-errors: the frame in a file, and a look at it."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
 
-from mmadapter.cli.errors import main
+from mmadapter.cli.errors import Settings, main
+from mmadapter.cli.options import _field_texts
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.evaluation.predictions import predictions_frame
 from tests.evaluation.questions import N_TEST, answers, questions
@@ -81,3 +83,11 @@ def test_a_users_mistake(changed, told, files, where, capsys):
     assert told in err
     assert err.startswith("mmadapter-errors: ")
     assert err.count("\n") <= 2
+
+
+def test_the_example_of_the_help_holds_for_several_systems_too(files, where, asked, tmp_path):
+    example = re.search(r"such as '(.*?)'", _field_texts(Settings)["query"])[1]
+    assert main([*files, *where, "--query", example, "--output", str(tmp_path / "e.csv")]) == 0
+    a, b = answers(asked, 0.8), answers(asked, 0.3)
+    expected = [p.pid for p in asked if (a[p.pid] != p.answer or b[p.pid] != p.answer) and p.grade > 6]
+    assert pd.read_csv(tmp_path / "e.csv", dtype={"pid": str})["pid"].tolist() == expected
