@@ -10,7 +10,7 @@
 # make fuzz   100,000 damaged files for each reader, guided by coverage (hours; see tests/fuzz/run.py)
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -rs
 DEMO := runs/demo
 
 .PHONY: demo paper test test-install test-minimum check docs dist audit fuzz lint clean

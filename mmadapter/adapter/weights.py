@@ -45,7 +45,8 @@ def load_adapter(folder: Path) -> tuple[Adapter, dict]:
     """
     path, weights = folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS
     if not path.is_file():
-        raise UserError(f"{folder}: no adapter here: there is no {ADAPTER_CONFIG}")
+        missing = f"no adapter here: there is no {ADAPTER_CONFIG}" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {missing}")
     saved = read_json_object(path, MAX_RECORD)
     config = _config(path, saved)
     with torch.device("meta"):  # a file's claims about sizes allocate nothing

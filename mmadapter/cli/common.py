@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmadapter.errors import UserError, did_you_mean, printable
@@ -112,16 +112,6 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
             flags = [flag for action in parser._actions for flag in action.option_strings]
             text += did_you_mean(unknown[1], flags)
         raise UserError(f"{text}\n  {parser.prog} --help lists the arguments") from error
-
-
-@contextmanager
-def status(text: str, *, quiet: bool) -> Iterator[None]:
-    """Show on a terminal what the user is waiting for, until the block ends."""
-    from rich.console import Console
-
-    console = Console(stderr=True, quiet=quiet)
-    with console.status(text) if console.is_terminal else nullcontext():
-        yield
 
 
 def wants_debug(argv: Sequence[str] | None) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmadapter.cli.common import status
 from mmadapter.cli.options import QuestionSettings, command, option
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RuleName
+from mmadapter.storage.progress import status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,8 @@ class Settings(QuestionSettings):
     rule: RuleName | None = None
     """Read every text by this rule."""
     query: str | None = option("EXPRESSION", default=None)
-    """Keep questions for which it holds, such as 'not correct and grade > 6'."""
+    """Keep questions for which it holds, such as 'not correct and grade > 6'. With several systems `correct` means that
+    all are, and each has its own columns too, such as correct_text."""
     output: Path | None = option("FILE", default=None)
     """Write the frame to a .parquet or .csv file."""
 
@@ -83,8 +84,10 @@ def query(frame: pd.DataFrame, expression: str) -> pd.DataFrame:
     Raises:
         UserError: no valid expression, an unknown column, or no condition.
     """
+    each = [column for column in frame if column.startswith("correct_")]
+    asked = frame.assign(correct=frame[each].all(axis=1)) if each and "correct" not in frame else frame
     try:
-        holds = frame.eval(expression)
+        holds = asked.eval(expression)
     except Exception as error:  # of any kind: the expression is a program
         raise UserError(f"--query {expression!r}: {error}\n  columns: {', '.join(frame.columns)}") from error
     if getattr(holds, "dtype", None) not in (bool, "boolean"):

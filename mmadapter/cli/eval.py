@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mmadapter.cli.common import status
 from mmadapter.cli.options import QuestionSettings, command, option
 from mmadapter.config.presets import PRESETS
 from mmadapter.errors import UserError, printable
 from mmadapter.evaluation.rules import RuleName
 from mmadapter.storage.processes import is_first
+from mmadapter.storage.progress import status
 
 if TYPE_CHECKING:
     from mmadapter.evaluation.reliance import Controls

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmadapter.cli.common import status
 from mmadapter.cli.options import CommandSettings, command, option
 from mmadapter.errors import UserError
+from mmadapter.storage.progress import status
 
 NAME = "mmadapter-generate"
 ABOUT = """Ask an adapted model to follow an instruction or to answer a question: from --prompt, typed at a terminal, or
@@ -58,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(args: Settings) -> None:
-    with status("loading the model", quiet=args.quiet):
+    try:
+        _respond(args)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted") from None  # there is nothing to go on with
+
+
+def _respond(args: Settings) -> None:
+    with status("loading the model", quiet=args.quiet, lasting=True):
         from mmadapter.experiment.reload import load_run_or_adapter
         from mmadapter.inference.responder import Responder
 
@@ -78,7 +85,7 @@ def _generate(args: Settings) -> None:
                 speaker.say(line, args.context)
             except KeyboardInterrupt:
                 if args.prompt is not None or not terminal:
-                    raise KeyboardInterrupt("interrupted") from None
+                    raise
                 print(" ...")
             except UserError as error:
                 if args.prompt is not None or not terminal:

@@ -143,7 +143,7 @@ def run_experiment(config: RunConfig, *, resume: bool = False, quiet: bool = Fal
     if not quiet:
         say(f"threads: {prepared.threads}" if resume else str(make_plan(prepared)))
     with use_threads(prepared.threads):
-        with status(f"loading {config.llm}", quiet=quiet):
+        with status(f"loading {config.llm}", quiet=quiet, lasting=True):
             llm = load_llm(
                 config.llm,
                 device=device,

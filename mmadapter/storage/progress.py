@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -65,18 +65,18 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
 
 
 @contextmanager
-def status(text: str, *, quiet: bool = False) -> Iterator[None]:
-    """Say what the user is waiting for until the block ends: a line that goes on a terminal, and stays elsewhere."""
+def status(text: str, *, quiet: bool = False, lasting: bool = False) -> Iterator[None]:
+    """Show on a terminal what the user is waiting for, until the block ends.
+
+    Args:
+        lasting: that may be minutes: without a terminal a line says it.
+    """
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if quiet:
-        yield
-    elif console.is_terminal:
-        with console.status(text):
-            yield
-    else:
+    console = Console(stderr=True, quiet=quiet)
+    if lasting and not quiet and not console.is_terminal:
         say(text)
+    with console.status(text) if console.is_terminal else nullcontext():
         yield
 
 

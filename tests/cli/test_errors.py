@@ -1,12 +1,14 @@
 """mmadapter-errors: the frame in a file, and a look at it."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from mmadapter.cli.errors import main, write_frame
+from mmadapter.cli.errors import Settings, main, write_frame
+from mmadapter.cli.options import _field_texts
 from mmadapter.errors import UserError
 from mmadapter.evaluation.frame import error_frame
 from mmadapter.evaluation.predictions import predictions_frame
@@ -101,3 +103,11 @@ def test_a_failed_write_keeps_the_file_that_was_there(suffix, tmp_path, monkeypa
         write_frame(frame, file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_example_of_the_help_holds_for_several_systems_too(files, where, asked, tmp_path):
+    example = re.search(r"such as '(.*?)'", _field_texts(Settings)["query"])[1]
+    assert main([*files, *where, "--query", example, "--output", str(tmp_path / "e.csv")]) == 0
+    a, b = answers(asked, 0.8), answers(asked, 0.3)
+    expected = [p.pid for p in asked if (a[p.pid] != p.answer or b[p.pid] != p.answer) and p.grade > 6]
+    assert pd.read_csv(tmp_path / "e.csv", dtype={"pid": str})["pid"].tolist() == expected

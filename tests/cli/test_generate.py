@@ -142,6 +142,18 @@ def test_wrong_arguments(run, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_no_run(tmp_path, capsys):
-    assert main([str(tmp_path / "nowhere"), "--prompt", "a"]) == 2
-    assert "nowhere: no adapter here" in capsys.readouterr().err
+def test_a_folder_that_is_not_there(capsys, tmp_path):
+    assert main([str(tmp_path / "none"), "--prompt", "Agree!"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "loading the model",
+        f"mmadapter-generate: {tmp_path}/none: no such folder",
+    ]
+
+
+def test_stopped_while_it_loads_it_promises_nothing(capsys, monkeypatch):
+    def stopped(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmadapter.experiment.reload.load_run_or_adapter", stopped)
+    assert main(["run", "--prompt", "Agree!"]) == 1
+    assert capsys.readouterr().err.splitlines() == ["loading the model", "mmadapter-generate: interrupted"]

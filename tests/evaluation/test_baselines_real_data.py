@@ -1,18 +1,13 @@
 """The baselines on the whole of ScienceQA's test split, where a machine has it: chance, and the numbers of the page."""
 
-import time
-
 import pandas as pd
 import pytest
 
 from mmadapter.data import load_dataset
 from mmadapter.evaluation.accuracy import question_classes
 from mmadapter.evaluation.baselines import CHANCE, FREQUENT, NEAREST, PRIOR, baselines, credit_by_class
-from mmadapter.evaluation.estimates import accuracy_intervals
 from mmadapter.evaluation.frame import question_frame
-from mmadapter.evaluation.resampling import bootstrap_interval
-from mmadapter.evaluation.verdicts import compare_by_class
-from mmadapter.evaluation.wordings import asked_classes, cluster_ids, times_asked, wordings
+from mmadapter.evaluation.wordings import asked_classes, times_asked, wordings
 from mmadapter.vision.pictures import question_pictures, read_pictures
 
 
@@ -32,12 +27,11 @@ def frames(whole):
 
 
 @pytest.fixture(scope="module")
-def seconds_of_pictures(whole, tmp_path_factory):
-    """Decoded once; then the cache, and how long reading it takes."""
+def pictures(whole, tmp_path_factory):
+    """Decoded, then read from the cache."""
     images, cache = question_pictures(whole["train"], whole["test"]), tmp_path_factory.mktemp("cache") / "pictures.npz"
     read_pictures(images, cache)
-    start = time.process_time()
-    return read_pictures(images, cache), time.process_time() - start
+    return read_pictures(images, cache)
 
 
 def test_chance_is_what_the_questions_offer(frames):
@@ -55,18 +49,10 @@ def test_wordings_of_the_test_split(frames):
     assert counts == [1740, 760, 1741]
 
 
-def test_baselines_are_as_documented_and_fast(frames, seconds_of_pictures):
-    """Processor time: the pictures are decoded beforehand."""
+def test_baselines_are_as_documented(frames, pictures):
     asked, train = frames
-    pictures, spent = seconds_of_pictures
-    start = time.process_time()
     found = baselines(asked, train, pixels=pictures.grey)
-    classes, clusters = question_classes(asked), cluster_ids(asked)
-    for name in found:
-        accuracy_intervals(found[name], clusters, classes)
-        bootstrap_interval(found[name], clusters)
-    compare_by_class(found[NEAREST], found[PRIOR], clusters, classes)
-    assert spent + time.process_time() - start < 20
+    classes = question_classes(asked)
     classes["recurs"] = (asked["has_image"] & (times_asked(asked, train) > 0)).astype("boolean")
     scores = pd.DataFrame({name: credit_by_class(found[name], classes)["known_accuracy"] for name in found}).round(2)
     assert scores.loc["Avg"].to_dict() == {CHANCE: 40.00, FREQUENT: 47.62, PRIOR: 52.64, NEAREST: 59.77}

@@ -1,7 +1,6 @@
 """The golden numbers: GPT-3's published predictions on real ScienceQA, and every column against raw JSON."""
 
 import json
-import time
 
 import pytest
 
@@ -28,10 +27,8 @@ def gpt3(folders):
 
 def test_gpt3_is_as_published(folders, gpt3):
     questions = question_frame(load_dataset("scienceqa", folders["scienceqa-img"])["test"])
-    start = time.perf_counter()
     table = result_table([read_predictions(gpt3, questions)], questions, title="scienceqa test")
     text = render(table)
-    assert time.perf_counter() - start < 2
     row = table.rows[0]
     assert row.digits == dict.fromkeys(TABLE_COLUMNS) | {"Avg": "75.17", "TXT": "74.68", "IMG": "67.43", "NO": "79.93"}
     assert row.scores.loc["Avg", ["correct", "n"]].tolist() == [3188, 4241]

@@ -17,7 +17,7 @@ from tests.fuzz.readers import NAMES, readers
 CORPUS = Path(__file__).parent / "corpus"
 """`corpus/READER/*`: files that broke a reader once; the name says how."""
 CASES = sorted(CORPUS.glob("*/*"))
-SECONDS = 1.0
+SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,7 @@ def in_a_new_process(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_ten_thousand_problems_in_two_seconds(tmp_path, record, write_layout):
     folder = write_layout(tmp_path, {"0": record()})
     text = json.dumps(record(lecture="x" * 2_000))

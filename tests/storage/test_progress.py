@@ -65,8 +65,8 @@ def test_a_bar_fits_80_columns_and_leaves_one_line(monkeypatch):
 
 
 def test_what_is_waited_for_is_a_line_without_a_terminal(capsys):
-    with status("loading the model"):
+    with status("loading the model", lasting=True):
         assert capsys.readouterr().err == "loading the model\n"
-    with status("loading the model", quiet=True):
+    with status("reading"), status("loading the model", quiet=True, lasting=True):
         pass
     assert capsys.readouterr().err == ""
