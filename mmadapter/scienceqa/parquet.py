@@ -95,8 +95,9 @@ def read_parquet(folder: Path, *, on_error: OnError = "stop") -> Dataset:
     for split, files in parquet_files(folder).items():
         rows = [row for file in files for row in _rows(file)]
         splits[split] = _pids(folder, split, len(rows), listed)
+        members = {name: frozenset(pids) for name, pids in splits.items()}
         for pid, row in zip(splits[split], rows, strict=True):
-            with broken.caught(pid, (name for name, pids in splits.items() if pid in pids)):
+            with broken.caught(pid, (name for name, pids in members.items() if pid in pids)):
                 fields = Fields(row.raw, f"{row.cell.where} (pid {pid})")
                 if row.has_path and not row.has_bytes:
                     raise fields.broken("image", "has a path but no bytes")
