@@ -15,9 +15,10 @@ from typing import NamedTuple
 import psutil
 import torch
 from torch.nn.functional import linear, silu
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from mmadapter.errors import UserError
+from mmadapter.storage.progress import say
 
 VARIABLE = "OMP_NUM_THREADS"
 WATCHED_SECONDS = 0.3
@@ -88,6 +89,19 @@ def use_threads(threads: Threads) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def chosen_threads(model: PreTrainedModel, *, quiet: bool = False) -> Iterator[None]:
+    """Choose threads for a loaded model, say how many on stderr, and compute with them until the block ends."""
+    if model.device.type != "cpu":
+        yield
+        return
+    threads = choose_threads(model.config)
+    if not quiet:
+        say(f"threads: {threads}")
+    with use_threads(threads):
+        yield
 
 
 def _seconds(llm: PreTrainedConfig, threads: int) -> float:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmadapter.errors import UserError, did_you_mean, printable
-from mmadapter.storage.processes import leave_process_group
+from mmadapter.storage.processes import exit_from_group, leave_process_group
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -44,7 +44,9 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
         if debug:
             traceback.print_exc()
         print(f"{name}: {_message(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        code = 2 if isinstance(error, UserError) else 1
+        exit_from_group(code)
+        return code
 
 
 def _message(error: BaseException) -> str:

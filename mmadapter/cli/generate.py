@@ -66,6 +66,7 @@ def _generate(args: Settings) -> None:
 
 def _respond(args: Settings) -> None:
     with status("loading the model", quiet=args.quiet, lasting=True):
+        from mmadapter.backbone.threads import chosen_threads
         from mmadapter.experiment.reload import load_run_or_adapter
         from mmadapter.inference.responder import Responder
 
@@ -79,7 +80,7 @@ def _respond(args: Settings) -> None:
             quiet=args.quiet,
         )
     terminal = sys.stdin.isatty()
-    with speaker.ready():
+    with chosen_threads(speaker.model.llm.model, quiet=True), speaker.ready():
         for line in [args.prompt] if args.prompt is not None else _lines(terminal, speaker.usage):
             try:
                 speaker.say(line, args.context)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmadapter.backbone.threads import chosen_threads
 from mmadapter.config.settings import Scoring
 from mmadapter.controls.asking import control_answers
 from mmadapter.errors import UserError
@@ -101,16 +102,17 @@ def store_predictions(
         images = None
         if model.tower is not None:
             images, data = question_images(model.tower, data, model.form, on_error=on_error, quiet=quiet)
-        predict(
-            model,
-            data,
-            scoring=scoring,
-            images=images,
-            file=stored.predictions,
-            store_activations=variant.config.store_activations,
-            title=f"{variant.name}, answering",
-            quiet=quiet,
-        )
+        with chosen_threads(model.llm.model, quiet=quiet):
+            predict(
+                model,
+                data,
+                scoring=scoring,
+                images=images,
+                file=stored.predictions,
+                store_activations=variant.config.store_activations,
+                title=f"answering, {variant.name}",
+                quiet=quiet,
+            )
 
 
 def store_controls(
@@ -128,15 +130,17 @@ def store_controls(
     """
     variant = stored.variant
     with sole_writer(variant.run.path) if is_first() else nullcontext():
-        records = control_answers(
-            reload.load_variant(variant.path),
-            data,
-            answers,
-            scoring=scoring,
-            folder=stored.unfinished_controls,
-            store_activations=variant.config.store_activations,
-            quiet=quiet,
-        )
+        model = reload.load_variant(variant.path)
+        with chosen_threads(model.llm.model, quiet=quiet):
+            records = control_answers(
+                model,
+                data,
+                answers,
+                scoring=scoring,
+                folder=stored.unfinished_controls,
+                store_activations=variant.config.store_activations,
+                quiet=quiet,
+            )
         if is_first():
             write_whole(stored.controls, records.to_parquet)
             shutil.rmtree(stored.unfinished_controls, ignore_errors=True)

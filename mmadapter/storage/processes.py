@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -45,10 +46,26 @@ def from_first(find: Callable[[], T]) -> T:
 
 
 def leave_process_group() -> None:
-    """Destroy the process group once all work is done: gloo may abort a process that ends while in a group.
+    """Destroy the process group once all work is done.
+
+    gloo's threads outlive a group that is not destroyed; when the interpreter ends, one that wants its lock aborts the
+    process ("terminate called without an active exception").
 
     Not to be called after an error: this would wait for a process that is in the middle of an exchange.
     """
-    distributed = sys.modules.get("torch.distributed")  # not imported: no group to leave
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    if (distributed := _group()) is not None:
         distributed.destroy_process_group()
+
+
+def exit_from_group(code: int) -> None:
+    """End this process after an error if it is in a process group, without the interpreter's own end; else return."""
+    if _group() is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _group() -> ModuleType | None:
+    """Return torch.distributed if this process is in a group."""
+    distributed = sys.modules.get("torch.distributed")  # not imported: no group
+    return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
