@@ -6,6 +6,7 @@ traceback. Imports here are light: `--help` has to answer at once.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -31,7 +32,9 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
         body: does the work and returns the exit code; None means 0.
         debug: show tracebacks.
     """
+    _make_printable()
     try:
+        _check_launcher()
         with _sigterm_interrupts():
             code = body() or 0
             leave_process_group()
@@ -47,6 +50,27 @@ def run_command(name: str, body: Callable[[], int | None], *, debug: bool = Fals
         code = 2 if isinstance(error, UserError) else 1
         exit_from_group(code)
         return code
+
+
+def _make_printable() -> None:
+    """Let a table be printed wherever the output goes: nowhere, if it is closed, or to a terminal of few characters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _check_launcher() -> None:
+    """Refuse an environment that a launcher left half behind: the process would wait for others that never come."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if size != "1" and lacking:
+        raise UserError(
+            f"WORLD_SIZE is {size} in the environment, but {' and '.join(lacking)} are not\n"
+            "  unset WORLD_SIZE, or start several processes with torchrun"
+        )
 
 
 def _message(error: BaseException) -> str:

@@ -33,7 +33,7 @@ class Settings(QuestionSettings):
     """Read every text by this rule."""
     query: str | None = option("EXPRESSION", default=None)
     """Keep questions for which it holds, such as 'not correct and grade > 6'. With several systems `correct` means that
-    all are, and each has its own columns too, such as correct_text."""
+    all are, and each has its own columns too, such as correct_text. It runs as code: do not paste other people's."""
     output: Path | None = option("FILE", default=None)
     """Write the frame to a .parquet or .csv file."""
 

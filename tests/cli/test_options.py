@@ -1,5 +1,7 @@
 """A flag for each field of some settings."""
 
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +41,27 @@ def test_several_values_stand_after_their_flag(given, expected, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         program(main, Settings)
     assert (ended.value.code, taken) == (0, [expected])
+
+
+@pytest.mark.parametrize(
+    ("closed", "environment", "code"),
+    [("", {"PYTHONIOENCODING": "ascii"}, 0), (">&-", {}, 0), (">&- 2>&-", {}, 0), ("", {"WORLD_SIZE": "2"}, 2)],
+)
+def test_surroundings_are_no_bug(closed, environment, code):
+    """A terminal of few characters, no output at all, what a launcher left behind."""
+    program = (
+        "import sys; from mmadapter.cli.common import run_command;"
+        "sys.exit(run_command('c', lambda: print('\u2500 done')))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr
+    if not closed and not code:
+        assert done.stdout == "? done\n"
+    if code:
+        assert "WORLD_SIZE is 2 in the environment, but RANK and MASTER_ADDR and MASTER_PORT are not" in done.stderr
