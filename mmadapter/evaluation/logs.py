@@ -1,7 +1,7 @@
 """Per-sample logs of other harnesses, as entries: what was asked, and what a system answered.
 
     lm-evaluation-harness   samples_*.jsonl (--log_samples): option likelihoods, or a generated text
-    lmms-eval               samples_*.jsonl: a generated text
+    lmms-eval               *_samples_*.jsonl (--log_samples): a generated text; its prompt, not its document
     inspect_ai              .eval or .json, read by inspect_ai itself (extra `inspect`)
     VLMEvalKit              .tsv or .xlsx (extra `excel`) of questions with a prediction
 
@@ -11,19 +11,35 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mmadapter.errors import UserError, first_line, require
+from mmadapter.errors import UserError, require
 from mmadapter.scienceqa.problems import LETTERS
-from mmadapter.storage.untrusted import MAX_BYTES, read_bytes, short
+from mmadapter.storage.untrusted import MAX_BYTES, check_file, loading_errors, read_bytes, short
 
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
+
+MAX_ARCHIVE = 1 << 30
+"""A gigabyte in one log of inspect_ai, and what it unpacks to four of them: pictures are in it several times."""
+MAX_ROWS, MAX_COLUMNS = 1 << 16, 64
+"""Bounds of a table: one cell far out would make a spreadsheet of billions."""
+PIECE = 4096
+"""Bytes of a member that are asked for at a time: so many packed ones are unpacked at once, whatever they become."""
+UNREAD_FIELDS = ("messages", "events", "store", "attachments")
+"""Fields of a sample of inspect_ai that nothing here needs, and most of its size."""
+CHOICE_SCORER = "choice"
+"""The scorer of inspect_ai that reads the letter which its own solver asks for."""
 SAMPLE_KEYS = frozenset({"doc_id", "filtered_resps"})
 """What tells a line of lm-evaluation-harness and lmms-eval from an answer of LLaVA."""
 
@@ -36,22 +52,30 @@ class Entry:
     """The line, row or sample, for messages."""
     pid: str | None = None
     """The question's id, where the log has one."""
+    row: int | None = None
+    """The question's place in the split, or among its questions with a picture, where the log numbers them; from 0."""
     question: str | None = None
     options: tuple[str, ...] = ()
     hint: str | None = None
     """The question's texts, None and empty where the log lacks them."""
+    prompt: str | None = None
+    """What the model was told, where the log has that instead of the question."""
     target: int | None = None
     """Index of the right option among those of the log, where it says."""
     text: str | None = None
     """The generated answer."""
     chosen: int | None = None
-    """Index of the chosen option among those of the log, where likelihoods were compared."""
+    """Index of the chosen option among those of the log, by the likelihoods or as the harness read the text."""
+    unparsed: str | None = None
+    """Why the harness, which read the text, found no option."""
     probabilities: tuple[float, ...] | None = None
     """Probability of each option, from the likelihoods."""
 
 
 def sample_entry(line: Mapping[str, Any], where: str) -> Entry:
     """Read a line of lm-evaluation-harness or lmms-eval.
+
+    A generated text is taken as it was, not as a filter of the harness left it, unless several were generated.
 
     Raises:
         UserError: it is none.
@@ -62,8 +86,15 @@ def sample_entry(line: Mapping[str, Any], where: str) -> Entry:
     if not isinstance(answers, list) or not answers:
         raise UserError(f"{where}: 'filtered_resps' is {short(answers)}, not a list of answers")
     options = _texts(doc.get("choices", doc.get("options", ())))
-    texts: dict[str, Any] = {name: _text(doc.get(name)) for name in ("pid", "question", "hint")}
-    target = _index(line.get("target", doc.get("answer")), options)
+    answer = doc.get("answer")
+    asked: dict[str, Any] = {
+        **{name: _text(doc.get(name)) for name in ("pid", "question", "hint")},
+        "where": where,
+        "row": line["doc_id"] if type(line["doc_id"]) is int else None,
+        "options": options,
+        "prompt": _text(line.get("input")),
+        "target": _index(answer if type(answer) is int else line.get("target"), options),
+    }
     if all(isinstance(answer, list) and len(answer) == 2 for answer in answers):
         likelihoods = [_number(answer[0], where) for answer in answers]
         peak = max(likelihoods)
@@ -71,47 +102,79 @@ def sample_entry(line: Mapping[str, Any], where: str) -> Entry:
             raise UserError(f"{where}: every option has the likelihood 0")
         shares = [math.exp(each - peak) for each in likelihoods]
         found = tuple(share / sum(shares) for share in shares)
-        chosen = likelihoods.index(peak)
-        return Entry(where=where, options=options, target=target, chosen=chosen, probabilities=found, **texts)
-    answer = answers[0][0] if isinstance(answers[0], list) and answers[0] else answers[0]
-    if not isinstance(answer, str):
-        raise UserError(f"{where}: the answer is {short(answer)}, neither a text nor a likelihood for each option")
-    return Entry(where=where, options=options, target=target, text=writable(answer), **texts)
+        return Entry(chosen=likelihoods.index(peak), probabilities=found, **asked)
+    texts = [text for text in map(_single, (line.get("resps"), answers)) if isinstance(text, str)]
+    if not texts:
+        raise UserError(f"{where}: the answer is {short(_single(answers))}, neither a text nor likelihoods of options")
+    return Entry(text=writable(texts[0]), **asked)
 
 
 def inspect_entries(path: Path) -> list[Entry]:
-    """Read a log of inspect_ai.
+    """Read a log of inspect_ai; samples that ended in an error have no answer.
 
     Raises:
         UserError: inspect_ai is not installed, or cannot read the file.
     """
     require("inspect_ai", extra="inspect", what=f"{path}: a log of inspect_ai")
-    if path.suffix == ".eval":
-        _check_archive(path)
-    from inspect_ai.log import read_eval_log
+    with loading_errors(str(path)):
+        from inspect_ai.log import read_eval_log
 
-    try:
-        log = read_eval_log(str(path))
-    except Exception as error:  # of any kind
-        raise UserError(f"{path}: inspect_ai cannot read it: {first_line(error)[:200]}") from error
-    entries = []
-    for sample in log.samples or []:
-        metadata = sample.metadata or {}
-        asked = sample.input if isinstance(sample.input, str) else sample.input[-1].text
-        options = tuple(sample.choices or ())
-        target = sample.target if isinstance(sample.target, str) else sample.target[0]
-        entries.append(
-            Entry(
-                where=f"{path}, sample {short(sample.id)}",
-                pid=_text(metadata.get("pid")) or str(sample.id),
-                question=_text(metadata.get("question")) or asked,
-                options=options,
-                hint=_text(metadata.get("hint")),
-                target=_index(target, options),
-                text=sample.output.completion if sample.output and not sample.error else "",
-            )
-        )
-    return entries
+        if path.suffix == ".eval":
+            log = read_eval_log(_without_unread(path), format="eval")
+        else:
+            log = read_eval_log(str(path), format="json")
+    return [_inspect_entry(sample, path) for sample in log.samples or () if sample.error is None]
+
+
+def _inspect_entry(sample: EvalSample, path: Path) -> Entry:
+    metadata, filed = sample.metadata or {}, (sample.scores or {}).get(CHOICE_SCORER)
+    told = sample.input if isinstance(sample.input, str) else "\n".join(message.text for message in sample.input)
+    options = tuple(sample.choices or ())
+    target = [sample.target] if isinstance(sample.target, str) else sample.target
+    letter = filed.answer if filed else None
+    chosen = LETTERS.index(letter) if letter in tuple(LETTERS) else None
+    return Entry(
+        where=f"{path}, sample {short(sample.id)}",
+        pid=_text(metadata.get("pid")) or str(sample.id),
+        row=sample.id - 1 if isinstance(sample.id, int) else None,  # inspect_ai numbers what has no id from 1
+        question=_text(metadata.get("question")),
+        options=options,
+        hint=_text(metadata.get("hint")),
+        prompt=writable(told),
+        target=_index(target[0], options) if len(target) == 1 else None,
+        text=writable(sample.output.completion),
+        chosen=chosen,
+        unparsed="no letter for inspect_ai's scorer" if filed and chosen is None else None,
+    )
+
+
+def _without_unread(path: Path) -> io.BytesIO:
+    """Copy a log of inspect_ai into memory, without the `UNREAD_FIELDS` of its samples.
+
+    From a path inspect_ai unpacks all that an archive holds. `zipfile`, which reads here, stops at the sizes that the
+    archive declares, if it is asked for a little at a time.
+
+    Raises:
+        UserError: the log is larger than the bounds.
+    """
+    copy, kept = io.BytesIO(), 0
+    with _archive(path, MAX_ARCHIVE) as archive, zipfile.ZipFile(copy, "w") as copied:
+        for member in archive.infolist():
+            if member.file_size > MAX_BYTES:
+                raise UserError(f"{path}: {short(member.filename)} unpacks to {member.file_size:,} bytes")
+            with archive.open(member) as stream:
+                content = b"".join(iter(partial(stream.read, PIECE), b""))
+            if member.filename.startswith("samples/"):
+                sample = json.loads(content)
+                if isinstance(sample, dict):
+                    sample = {name: value for name, value in sample.items() if name not in UNREAD_FIELDS}
+                content = json.dumps(sample).encode()
+            kept += len(content)
+            if kept > 2 * MAX_BYTES:
+                raise UserError(f"{path}: its samples hold more than {2 * MAX_BYTES >> 20} MB")
+            copied.writestr(member.filename, content)
+    copy.seek(0)
+    return copy
 
 
 def table_entries(path: Path) -> list[Entry]:
@@ -122,42 +185,68 @@ def table_entries(path: Path) -> list[Entry]:
     """
     if path.suffix == ".xlsx":
         require("openpyxl", extra="excel", what=f"{path}: an Excel file")
-        _check_archive(path)
-    data = io.BytesIO(read_bytes(path, MAX_BYTES))
-    try:
-        read = pd.read_excel if path.suffix == ".xlsx" else pd.read_csv
-        kind: dict[str, Any] = {} if path.suffix == ".xlsx" else {"sep": "\t"}
-        table = read(data, dtype="string", keep_default_na=False, na_values=[""], **kind)
-    except Exception as error:  # pandas, zipfile and openpyxl raise anything
-        raise UserError(f"{path}: cannot be read as a table: {first_line(error)[:200]}") from error
-    if lacking := [name for name in ("question", "A", "prediction") if name not in table]:
+    with loading_errors(str(path)):
+        rows = list(islice((_excel_rows if path.suffix == ".xlsx" else _tsv_rows)(path), MAX_ROWS + 2))
+    if len(rows) > MAX_ROWS + 1:
+        raise UserError(f"{path}: has more than the {MAX_ROWS:,} rows that are read")
+    header, *answers = rows or [()]
+    if lacking := [name for name in ("question", "A", "prediction") if name not in header]:
         raise UserError(f"{path}: no column {' and none '.join(lacking)}: not a result of VLMEvalKit")
     entries = []
-    for number, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), start=2):
-        options = tuple(row[letter] for letter in LETTERS if row.get(letter) is not None)
+    for number, cells in enumerate(answers, start=2):
+        row = dict(zip(header, cells, strict=False))
+        if not any(row.values()):
+            continue
+        options = tuple(option for letter in LETTERS if (option := row.get(letter)) is not None)
+        index = row.get("index")
         entries.append(
             Entry(
                 where=f"{path}, row {number}",
-                question=row["question"],
+                pid=index,
+                row=int(index) if index and len(index) < 9 and index.isdecimal() else None,
+                question=row.get("question") or "",
                 options=options,
-                hint=row.get("hint") or "",
+                hint=(row.get("hint") or "") if "hint" in header else None,
                 target=_index(row.get("answer"), options),
-                text=row["prediction"] or "",
+                text=row.get("prediction") or "",
             )
         )
     return entries
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that is none, or that unpacks to more than the largest file that is read."""
-    data = read_bytes(path, MAX_BYTES)
+def _tsv_rows(path: Path) -> Iterator[tuple[str | None, ...]]:
+    data = io.BytesIO(read_bytes(path, MAX_BYTES))
+    table = pd.read_csv(data, sep="\t", dtype=object, keep_default_na=False, na_values=[""], nrows=MAX_ROWS + 1)
+    yield tuple(table.columns)
+    yield from table.where(table.notna(), None).itertuples(index=False, name=None)
+
+
+def _excel_rows(path: Path) -> Iterator[tuple[str | None, ...]]:
+    import openpyxl
+
+    with _archive(path, MAX_BYTES):
+        pass  # its size is checked
+    sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+    sheet.reset_dimensions()  # they are only claimed
+    size = 0
+    for row in sheet.iter_rows(max_col=MAX_COLUMNS, values_only=True):
+        cells = tuple(None if value is None else writable(str(value)) for value in row)
+        size += sum(map(len, filter(None, cells)))
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: holds more than {MAX_BYTES >> 20} MB of text")
+        yield cells
+
+
+def _archive(path: Path, at_most: int) -> zipfile.ZipFile:
+    """Open an archive of at most so many bytes, four times as many when unpacked."""
+    check_file(path, at_most)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
+        archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a readable {path.suffix} file: {first_line(error)}") from error
-    if size > 2 * MAX_BYTES:
-        raise UserError(f"{path}: unpacks to {size >> 20:,} MB, at most {2 * MAX_BYTES >> 20} are read")
+        raise UserError(f"{path}: not a readable {path.suffix} file: {error}") from error
+    if (size := sum(member.file_size for member in archive.infolist())) > 4 * at_most:
+        raise UserError(f"{path}: unpacks to {size >> 20:,} MB, at most {4 * at_most >> 20:,} are read")
+    return archive
 
 
 def writable(text: str) -> str:
@@ -171,6 +260,13 @@ def _text(value: object) -> str | None:
 
 def _texts(values: object) -> tuple[str, ...]:
     return tuple(map(str, values)) if isinstance(values, (list, tuple)) and len(values) <= len(LETTERS) else ()
+
+
+def _single(value: object) -> object:
+    """Return what lists of one hold."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value
 
 
 def _index(value: object, options: tuple[str, ...]) -> int | None:

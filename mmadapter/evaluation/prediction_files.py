@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_predictions(
     if not path.is_file():
         raise UserError(f"{path}: no such predictions file")
     read = READERS[path.suffix](path)
-    frame, notes = match(read, questions, str(path)) if isinstance(read, list) else (read, ())
+    frame, turned, notes = match(read, questions, str(path)) if isinstance(read, list) else (read, {}, ())
     if partial and frame["pid"].isin(questions.index).all():
         questions = questions.loc[questions.index.isin(frame["pid"])]
     check_pids(pd.Index(frame["pid"]), questions.index, str(path))
@@ -84,6 +85,9 @@ def read_predictions(
         if missing := list(texts.index[texts.isna()]):
             raise UserError(f"{path}: {len(missing)} questions have no text to read by {used!r}: {some(missing)}")
         frame[["prediction", "unparsed"]] = parse_outputs(texts, n_choices, used)
+        for pid, order in turned.items():  # a letter in a text is an option of the log's order
+            if pd.notna(at := frame.at[pid, "prediction"]):
+                frame.at[pid, "prediction"] = order[at]
     elif path.suffix == ".json" and texts.notna().all() and frame["unparsed"].isna().all():
         # the official script guesses what it cannot read: a text that neither rule can read was a guess
         frame["unparsed"] = parse_outputs(texts, n_choices, "llava")["unparsed"].where(
@@ -127,13 +131,17 @@ def _result_file(path: Path) -> pd.DataFrame | list[Entry]:
 def _lines_file(path: Path) -> pd.DataFrame | list[Entry]:
     """Read LLaVA's answers, or the samples of lm-evaluation-harness and lmms-eval."""
     pids, texts, entries = [], [], []
+    filters: dict[Entry, object] = {}
     for number, line in enumerate(read_bytes(path, MAX_BYTES).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         answer = _unrepeated(parse_json(line, str(path), line=number), where)
         if isinstance(answer, dict) and answer.keys() >= SAMPLE_KEYS:
-            entries.append(sample_entry(answer, where))
+            entry = sample_entry(answer, where)
+            used = answer.get("filter")
+            if filters.setdefault(replace(entry, where=""), used) == used:  # each filter writes the same answer again
+                entries.append(entry)
             continue
         if not isinstance(answer, dict) or "question_id" not in answer or not isinstance(answer.get("text"), str):
             raise UserError(f"{where}: an answer is an object with 'question_id' and 'text'")

@@ -34,8 +34,8 @@ def repeated_keys(parsed: object) -> list[str]:
     return parsed.repeated if isinstance(parsed, RepeatedKeys) else []
 
 
-def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
-    """Read a regular file; a pipe or a device, which an archive can contain, might never end.
+def check_file(file: Path, at_most: int) -> None:
+    """Check that a file is regular and not too large. A pipe or a device, as archives can contain, might never end.
 
     Raises:
         UserError: no such file, not a regular file, more than `at_most` bytes.
@@ -46,9 +46,21 @@ def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
             raise UserError(f"{file}: cannot be read: is not a regular file")
         if about.st_size > at_most:
             raise UserError(f"{file}: has {about.st_size:,} bytes, at most {at_most:,} are read")
-        return file.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: NUL in a name
         raise UserError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_bytes(file: Path, at_most: int = MAX_BYTES) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        UserError: as `check_file`.
+    """
+    check_file(file, at_most)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def parse_json(data: bytes, where: str, *, line: int = 1) -> Any:
