@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -116,13 +117,10 @@ def inspect_entries(path: Path) -> list[Entry]:
         UserError: inspect_ai is not installed, or cannot read the file.
     """
     require("inspect_ai", extra="inspect", what=f"{path}: a log of inspect_ai")
-    with loading_errors(str(path)):
+    with loading_errors(str(path)), tempfile.TemporaryDirectory() as folder:
         from inspect_ai.log import read_eval_log
 
-        if path.suffix == ".eval":
-            log = read_eval_log(_without_unread(path), format="eval")
-        else:
-            log = read_eval_log(str(path), format="json")
+        log = read_eval_log(str(path if path.suffix == ".json" else _without_unread(path, Path(folder))))
     return [_inspect_entry(sample, path) for sample in log.samples or () if sample.error is None]
 
 
@@ -148,16 +146,16 @@ def _inspect_entry(sample: EvalSample, path: Path) -> Entry:
     )
 
 
-def _without_unread(path: Path) -> io.BytesIO:
-    """Copy a log of inspect_ai into memory, without the `UNREAD_FIELDS` of its samples.
+def _without_unread(path: Path, folder: Path) -> Path:
+    """Copy a log of inspect_ai into a folder, without the `UNREAD_FIELDS` of its samples.
 
-    From a path inspect_ai unpacks all that an archive holds. `zipfile`, which reads here, stops at the sizes that the
+    inspect_ai unpacks all that an archive holds. `zipfile`, which reads here, stops at the sizes that the
     archive declares, if it is asked for a little at a time.
 
     Raises:
         UserError: the log is larger than the bounds.
     """
-    copy, kept = io.BytesIO(), 0
+    copy, kept = folder / "log.eval", 0
     with _archive(path, MAX_ARCHIVE) as archive, zipfile.ZipFile(copy, "w") as copied:
         for member in archive.infolist():
             if member.file_size > MAX_BYTES:
@@ -173,7 +171,6 @@ def _without_unread(path: Path) -> io.BytesIO:
             if kept > 2 * MAX_BYTES:
                 raise UserError(f"{path}: its samples hold more than {2 * MAX_BYTES >> 20} MB")
             copied.writestr(member.filename, content)
-    copy.seek(0)
     return copy
 
 

@@ -61,3 +61,25 @@ def test_every_column_is_a_plain_count(folders, gpt3):
         right = sum(given[pid] == asked[pid]["answer"] for pid in members)
         assert scores.loc[name, ["correct", "n", "unknown"]].tolist() == [right, len(members), 0]
         assert f"{scores.loc[name, 'accuracy']:.2f}" == f"{right / len(members) * 100:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "right", "unparsed"),
+    [
+        ("final_test_QCM-ALE_2_seed_3", "official", 3188, 249),  # lupantech/ScienceQA, results/gpt3
+        ("test_sqa_llava_13b_v0", "llava", 3855, 0),  # haotian-liu/LLaVA, llava/eval/table/results
+        ("test_sqa_llava_lcs_558k_sqa_12e_vicuna_v1_3_13b", "llava", 3863, 4),
+    ],
+)
+def test_a_rule_reads_published_texts_as_its_authors_did(folders, name, rule, right, unparsed):
+    """Their files hold the texts and what their own scorer made of them; where it guessed, guesses differ."""
+    files = [file for folder in folders.values() if (file := folder / "predictions" / f"{name}.json").exists()]
+    if not files:
+        pytest.skip(f"no folder of real data has predictions/{name}.json")
+    questions = question_frame(load_dataset("scienceqa", list(folders.values()))["test"])
+    filed = read_predictions(files[0], questions).frame.set_index("pid")["prediction"]
+    read = read_predictions(files[0], questions, rule=rule).frame.set_index("pid")
+    parsed = read["unparsed"].isna()
+    assert (filed == questions["answer"]).sum() == right
+    assert (~parsed).sum() == unparsed
+    assert read["prediction"][parsed].equals(filed[parsed])

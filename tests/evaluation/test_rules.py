@@ -1,5 +1,6 @@
 """Every rule against what its original does with the same text."""
 
+import time
 from collections import Counter
 from typing import get_args
 
@@ -104,3 +105,27 @@ def test_random_credit_is_what_guessing_adds_on_average():
 
 def test_the_names_are_those_of_the_rules():
     assert get_args(RuleName) == tuple(RULES)
+
+
+LONG = 1_000_000
+HOSTILE = {  # each begins, again and again, what some rule looks for
+    "stated": "The answer is " * (LONG // 14),
+    "stated, colon": "The answer is:" + " " * LONG,
+    "stated, bracket": "The answer is (" * (LONG // 15),
+    "spaces": " " * LONG,
+    "letter and spaces": "A" + " " * LONG + "?",
+    "brackets": "(" * LONG,
+    "letters": "(A) B. " * (LONG // 7),
+    "capitals": "A" * LONG,
+    "lines": "\n" * LONG,
+    "unknown": "\N{COMBINING ACUTE ACCENT}" * LONG,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_time_of_a_rule_grows_with_the_length_of_the_text(rule, text):
+    """Milliseconds for a megabyte; one that grew with its square would take hours."""
+    began = time.process_time()
+    RULES[rule](text, 5, "7")
+    assert time.process_time() - began < 10
