@@ -32,7 +32,8 @@ class Settings(QuestionSettings):
     runs: tuple[Path, ...] = option("RUN", positional=True, default=())
     """Run directories of mmadapter-train."""
     predictions: tuple[Path, ...] = option("FILE", default=())
-    """ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction."""
+    """ScienceQA result files, LLaVA answers (.jsonl), CSV or parquet with pid and prediction, or logs of
+    lm-evaluation-harness, lmms-eval (.jsonl), inspect_ai (.eval, .json) and VLMEvalKit (.tsv, .xlsx)."""
     scoring: Literal["likelihood", "generate", "both"] | None = None
     """How runs answer: by the likelihood of each option (chosen), by greedy generation (written, as in the paper), or
     both side by side. Default: as trained."""

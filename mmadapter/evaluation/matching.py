@@ -105,8 +105,8 @@ def _pids(entries: Sequence[Entry], questions: pd.DataFrame, where: str) -> tupl
         return [str(pid) for pid in named], 0
     fitting = []
     for order in (list(words), list(questions.index[questions["has_image"]])):
-        at = [None if entry.row is None else next(iter(order[entry.row : entry.row + 1]), None) for entry in entries]
-        pids = [pid for entry, pid in zip(entries, at, strict=True) if pid is not None and _asks(entry, words[pid])]
+        at = [order[entry.row] if entry.row is not None and 0 <= entry.row < len(order) else None for entry in entries]
+        pids = [pid for entry, pid in zip(entries, at, strict=True) if pid and _asks(entry, words[pid], told=True)]
         if len(pids) == len(entries) and pids not in fitting:
             fitting.append(pids)
     if len(fitting) == 1:
@@ -159,8 +159,8 @@ def _words(question: str, options: Sequence[str], hint: object) -> Words:
     return Words(wording(question), tuple(map(wording, options)), wording(hint) if isinstance(hint, str) else None)
 
 
-def _asks(entry: Entry, words: Words) -> bool:
-    """Tell whether the texts that an entry has are those of a question."""
+def _asks(entry: Entry, words: Words, *, told: bool = False) -> bool:
+    """Tell whether the texts that an entry has are those of a question; if it must be `told`, it needs some."""
     if entry.options and sorted(map(wording, entry.options)) != sorted(words.options):
         return False
     if entry.question is not None:
@@ -168,7 +168,7 @@ def _asks(entry: Entry, words: Words) -> bool:
             entry.hint is None or words.hint in (None, wording(entry.hint))
         )
     if entry.prompt is None:
-        return True
+        return not told
     prompt, lettered = wording(entry.prompt), list(zip(LETTERS, words.options, strict=False))
     shown = bool(entry.options) or any(" ".join(form.format(*each) for each in lettered) in prompt for form in LETTERED)
     return shown and words.question in prompt

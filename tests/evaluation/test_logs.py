@@ -123,6 +123,8 @@ def test_a_log_of_prompts_is_matched_by_its_rows(tmp_path):
     assert read.frame["pid"].tolist() == ["12", "13"]
     with pytest.raises(UserError, match="2 of 2 answers are to no question of this split"):
         read_predictions(jsonl(tmp_path / "i.jsonl", [line | {"doc_id": 4} for line in pictures]), ASKED)
+    with pytest.raises(UserError, match="6 of 6 answers are to no question of this split"):
+        read_predictions(jsonl(tmp_path / "s.jsonl", [line | {"input": None} for line in lines]), ASKED)
 
 
 def test_rows_tell_the_same_words_apart_in_a_part_of_a_log(tmp_path):
