@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,6 +180,31 @@ def script(command: str) -> list[str | Path]:
 def printed(command: list[str | Path]) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_group_ends_each_process_with_its_code(tmp_path):
+    """Its threads would abort the interpreter's own end, now and then."""
+    script = tmp_path / "wrong.py"
+    script.write_text(
+        "import sys\n"
+        "from accelerate import PartialState\n"
+        "from mmadapter.cli.common import run_command\n"
+        "from mmadapter.errors import UserError\n"
+        "from mmadapter.storage.processes import gathered\n"
+        "def body():\n"
+        "    PartialState(cpu=True)\n"
+        "    gathered([1])\n"
+        "    raise UserError('wrong')\n"
+        "sys.exit(run_command('test', body))\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run([*TORCHRUN, script], env=environment, capture_output=True, text=True)
+    assert "test: wrong" in done.stderr
+    assert "terminate called" not in done.stderr
+    codes = set(re.findall(r"exitcode *: (-?\d+)", done.stderr))
+    assert codes <= {"2", "-15"}  # torchrun may stop the other process first
+    assert "2" in codes
 
 
 def test_one_process_cannot_share_a_model():
